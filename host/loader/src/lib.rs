@@ -1,0 +1,47 @@
+//! From a plugin file to its root module: inspect, verify, stage, open, handshake.
+//!
+//! Why it exists: this is the only road to `dlopen`, and the constructors of a library run inside `dlopen`. So everything
+//! that can be known about a file is asked of its bytes first, and the bytes that were asked are the bytes that run.
+//!
+//! ```text
+//! find ─► verify ───────────────────────────────► load
+//!         open once, read, inspect, judge, stage   dlopen the staged copy, check the layout both ways
+//! ```
+//!
+//! It refuses to call a plugin's code (that is the host's backend's), to unload one (a thread that a plugin left behind may
+//! still run it), to guess ([`Refusal`] says what was wanted and what was found), and to log.
+//!
+//! ```no_run
+//! use hotshoe_loader::{LibraryName, Policy, find, load, verify};
+//! use std::path::Path;
+//!
+//! let name = LibraryName::new("hotshoe_quickstart", Path::new("."));
+//! let file = find(&name, &[Path::new("plugins").to_path_buf()])?;
+//! let verified = verify(&file, &Policy::default())?;
+//! let library = load(verified, "append")?;
+//! println!("{} {}", library.manifest.name, library.manifest.version);
+//! # Ok::<(), hotshoe_loader::Refusal>(())
+//! ```
+
+mod describe;
+mod error;
+mod find;
+mod handshake;
+mod inspect;
+mod leave;
+mod machine;
+mod manifest;
+mod open;
+mod stage;
+mod verify;
+
+pub use describe::describe;
+pub use error::{Blame, Refusal, RefusalCode};
+pub use find::{LibraryName, find, search_folders};
+pub use handshake::{Library, load};
+pub use inspect::{EntrySymbol, InspectFault, Inspection, Platform, SymbolKind, inspect};
+pub use leave::leave;
+pub use machine::glibc_version;
+pub use manifest::{Components, Manifest, ManifestFault, Panic, Profile, parse_manifest};
+pub use stage::{Staged, Staging};
+pub use verify::{Policy, Verified, verify};

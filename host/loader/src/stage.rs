@@ -1,0 +1,351 @@
+//! The copy of a library that is opened: the bytes that were verified, out of reach of whoever can write to the path.
+//!
+//! One copy per instance, so that two instances of one file share no statics. On Linux it is a sealed memfd; elsewhere, and
+//! where a library needs neighbours beside it, a private folder. It refuses to fall back from the one to the other: what
+//! an operator asked for either happens or is refused.
+
+use crate::{
+    error::{Refusal, RefusalCode},
+    find::reason,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Where copies are made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Staging {
+    /// In memory. A library that finds neighbours through `$ORIGIN` is refused. Where the system has no memfd, a private
+    /// folder below the temporary one.
+    #[default]
+    Memfd,
+    /// In a new folder, mode 0700, below this one; neighbours found through `$ORIGIN` are verified and copied along. The
+    /// folder stays as long as the library may look for more: to remove it is the caller's, who names a folder of its own.
+    Directory(PathBuf),
+}
+
+/// A library found beside the one that is staged.
+pub(crate) struct Neighbour {
+    /// Relative to the library's folder; made of normal components only.
+    pub(crate) place: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A verified copy, not opened yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    backing: Backing,
+    len_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Backing {
+    #[cfg(target_os = "linux")]
+    Memfd(std::os::fd::OwnedFd),
+    Folder {
+        folder: PathBuf,
+        file: PathBuf,
+    },
+}
+
+impl Staged {
+    /// Bytes in the copy.
+    #[must_use]
+    pub const fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// What to open.
+    #[must_use]
+    pub(crate) fn path(&self) -> PathBuf {
+        match &self.backing {
+            #[cfg(target_os = "linux")]
+            Backing::Memfd(memfd) => {
+                use std::os::fd::AsRawFd as _;
+                PathBuf::from(format!("/proc/self/fd/{}", memfd.as_raw_fd()))
+            }
+            Backing::Folder { file, .. } => file.clone(),
+        }
+    }
+
+    /// SHA-256 of the copy: of what runs, not of what the path holds by now. Reads it once more (2 GB/s in release).
+    ///
+    /// # Errors
+    /// The copy cannot be read: a bug of ours or of the system's.
+    pub fn sha256(&self) -> io::Result<[u8; 32]> {
+        use sha2::{Digest as _, Sha256};
+        let mut copy = File::open(self.path())?;
+        let mut digest = Sha256::new();
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let len = copy.read(&mut piece)?;
+            if len == 0 {
+                return Ok(digest.finalize().into());
+            }
+            digest.update(&piece[..len]);
+        }
+    }
+
+    /// Keeps the copy for ever, because it is opened now; answers the folder, if it is one.
+    ///
+    /// The descriptor of a memfd must never be closed: its number would be given to another file, and `dlopen` of the same
+    /// `/proc/self/fd/N` would answer the library that was opened under that name before.
+    pub(crate) fn keep(self) -> Option<PathBuf> {
+        // Nothing is dropped on purpose: `Drop` would remove the copy, and the memfd's descriptor is the process's from now on.
+        let kept = std::mem::ManuallyDrop::new(self);
+        match &kept.backing {
+            #[cfg(target_os = "linux")]
+            Backing::Memfd(_) => None,
+            Backing::Folder { folder, .. } => Some(folder.clone()),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        match &self.backing {
+            #[cfg(target_os = "linux")]
+            Backing::Memfd(_) => {}
+            // Best effort: what is left is a private folder below one that the caller cleans anyway.
+            Backing::Folder { folder, .. } => drop(fs::remove_dir_all(folder)),
+        }
+    }
+}
+
+/// Copies a library whose bytes were judged.
+pub(crate) fn stage(
+    library: &Path,
+    bytes: &[u8],
+    neighbours: &[Neighbour],
+    staging: &Staging,
+) -> Result<Staged, Refusal> {
+    let name = library.file_name().unwrap_or(OsStr::new("library"));
+    let backing = match staging {
+        #[cfg(target_os = "linux")]
+        Staging::Memfd => memfd(name, bytes)
+            .map(Backing::Memfd)
+            .map_err(|error| no_memfd(library, &error)),
+        #[cfg(not(target_os = "linux"))]
+        Staging::Memfd => private_folder(&std::env::temp_dir(), name, bytes, neighbours)
+            .map_err(|error| no_folder(library, &std::env::temp_dir(), &error)),
+        Staging::Directory(parent) => private_folder(parent, name, bytes, neighbours)
+            .map_err(|error| no_folder(library, parent, &error)),
+    };
+    Ok(Staged {
+        backing: backing?,
+        len_bytes: bytes.len() as u64,
+    })
+}
+
+/// A file in memory that nobody can change any more, not even this process.
+#[cfg(target_os = "linux")]
+fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
+    use rustix::{
+        fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+        io::Errno,
+    };
+    use std::os::unix::ffi::OsStrExt as _;
+
+    /// The kernel's limit, 249 bytes, without its own prefix and ours.
+    const NAME_BYTES_MAX: usize = 200;
+    let name = name.as_bytes();
+    // Debuggers and /proc/self/maps show this name.
+    let shown = [b"hotshoe:", &name[..name.len().min(NAME_BYTES_MAX)]].concat();
+    let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memfd = match memfd_create(&shown[..], sealable | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3 that flag is unknown. It only says that nobody can execve the copy; mapping its code is as before.
+        Err(Errno::INVAL) => memfd_create(&shown[..], sealable)?,
+        made => made?,
+    };
+    let mut copy = File::from(memfd);
+    copy.write_all(bytes)?;
+    fcntl_add_seals(
+        &copy,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    let memfd = std::os::fd::OwnedFd::from(copy);
+    // Without /proc the copy has no path to open it by.
+    let path = PathBuf::from(format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&memfd)
+    ));
+    fs::metadata(path)?;
+    Ok(memfd)
+}
+
+#[cfg(target_os = "linux")]
+fn no_memfd(library: &Path, error: &io::Error) -> Refusal {
+    Refusal::new(
+        RefusalCode::Unreadable,
+        library,
+        "cannot be copied into memory, where its verified bytes would run",
+        "memfd_create, sealing and /proc",
+        reason(error),
+    )
+    .fix("set stage = \"directory\" for this plugin")
+}
+
+fn no_folder(library: &Path, parent: &Path, error: &io::Error) -> Refusal {
+    let parent = crate::error::printable_path(parent);
+    Refusal::new(
+        RefusalCode::Unreadable,
+        library,
+        "cannot be copied into a private folder, where its verified bytes would run",
+        format!("a folder below {parent}"),
+        reason(error),
+    )
+    .fix(format!("make {parent} a folder that the host may write to"))
+}
+
+/// A new folder that only this user can enter, holding the library and its neighbours.
+fn private_folder(
+    parent: &Path,
+    name: &OsStr,
+    bytes: &[u8],
+    neighbours: &[Neighbour],
+) -> io::Result<Backing> {
+    let folder = new_folder(parent)?;
+    let file = folder.join(name);
+    let write_all = || {
+        write_new(&file, bytes)?;
+        for neighbour in neighbours {
+            let path = folder.join(&neighbour.place);
+            if let Some(below) = path.parent() {
+                fs::create_dir_all(below)?;
+            }
+            write_new(&path, &neighbour.bytes)?;
+        }
+        Ok(())
+    };
+    match write_all() {
+        Ok(()) => Ok(Backing::Folder { folder, file }),
+        Err(error) => {
+            drop(fs::remove_dir_all(&folder));
+            Err(error)
+        }
+    }
+}
+
+fn new_folder(parent: &Path) -> io::Result<PathBuf> {
+    /// Names that are taken by what a former process left behind; more is somebody's game.
+    const ATTEMPTS: u32 = 1000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut last = io::Error::other("no attempt was made");
+    for _ in 0..ATTEMPTS {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut name = OsString::from("stage-");
+        name.push(format!("{}-{number}", std::process::id()));
+        let folder = parent.join(name);
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(&folder) {
+            // Absolute, because dlopen searches for what holds no separator, and the working folder may change.
+            Ok(()) => return folder.canonicalize(),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o400);
+    options.open(path)?.write_all(bytes)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_memfd_is_named_sealed_and_holds_the_bytes() {
+        let staged =
+            stage(Path::new("/x/libgeoip.so"), b"abc", &[], &Staging::Memfd).expect("staged");
+        assert_eq!(staged.len_bytes(), 3);
+        let path = staged.path();
+        let link = fs::read_link(&path).expect("link");
+        assert_eq!(link, Path::new("/memfd:hotshoe:libgeoip.so (deleted)"));
+        assert_eq!(fs::read(&path).expect("read"), b"abc");
+        let write = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(b"x"));
+        assert!(write.is_err(), "a sealed memfd was written to");
+        let cut = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(0));
+        assert!(cut.is_err(), "a sealed memfd was cut");
+        // FIPS 180-2, appendix B.1.
+        let digest: String = staged
+            .sha256()
+            .expect("digest")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            digest,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn a_long_or_odd_name_is_no_obstacle() {
+        let long = "x".repeat(255);
+        for name in [&*long, "a b\nc", "ümlaut.so"] {
+            assert!(
+                stage(Path::new(name), b"abc", &[], &Staging::Memfd).is_ok(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_folder_is_private_and_goes_with_its_owner() {
+        let parent = tempfile::tempdir().expect("tempdir");
+        let staging = Staging::Directory(parent.path().to_path_buf());
+        let neighbours = [Neighbour {
+            place: "deps/libdep.so".into(),
+            bytes: b"dep".to_vec(),
+        }];
+        let staged = stage(Path::new("libx.so"), b"abc", &neighbours, &staging).expect("staged");
+        let file = staged.path();
+        let folder = file.parent().expect("folder").to_path_buf();
+        assert_eq!(
+            fs::metadata(&folder).expect("folder").permissions().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(
+            fs::metadata(&file).expect("file").permissions().mode() & 0o777,
+            0o400
+        );
+        assert_eq!(
+            fs::read(folder.join("deps/libdep.so")).expect("neighbour"),
+            b"dep"
+        );
+        drop(staged);
+        assert!(!folder.exists());
+
+        let kept = stage(Path::new("libx.so"), b"abc", &[], &staging)
+            .expect("staged")
+            .keep();
+        assert!(kept.expect("a folder").join("libx.so").exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_a_refusal() {
+        let staging = Staging::Directory("/nowhere/at/all".into());
+        let refusal = stage(Path::new("libx.so"), b"abc", &[], &staging).expect_err("no parent");
+        assert_eq!(refusal.code, RefusalCode::Unreadable);
+        assert_eq!(&*refusal.found, "no such file or directory");
+    }
+}

@@ -1,0 +1,691 @@
+//! Real files through `verify` and `load`: one table of file and refusal, and a canary that proves that nothing refused ran.
+//!
+//! The libraries are made by this machine's C compiler while the test runs; no binary is kept in the tree.
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, reason = "a test binary")]
+
+use hotshoe_abi::abi_stable::library::LibHeader;
+use hotshoe_loader::{InspectFault, Policy, RefusalCode, Staging, inspect, load, verify};
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+const MANIFEST: &str = "HOTSHOE-MANIFEST 1\nname=fixture\nversion=1.0.0\nabi=1.0.0\n\
+    symbol=hotshoe_root_module_fixture\ncomponents=processor\npanic=unwind\nprofile=debug\n\
+    target=x86_64-unknown-linux-gnu\nEND\n";
+
+/// Appends a line with the address of a static to `MARKER`, inside `dlopen`.
+const CANARY: &str = "#include <stdio.h>\nstatic int here;\n\
+    __attribute__((constructor)) static void mark(void) {\n\
+    FILE *f = fopen(MARKER, \"a\"); fprintf(f, \"%p %d\\n\", (void *)&here, ANSWER); fclose(f); }\n";
+
+struct Workshop(TempDir);
+
+impl Workshop {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.path("marker")
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        fs::write(self.path(name), bytes).expect("write a fixture");
+        self.path(name)
+    }
+
+    /// Compiles C to a file.
+    fn cc(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
+        let (c, out) = (self.write(&format!("{name}.c"), source), self.path(name));
+        let run = Command::new("cc")
+            .current_dir(self.0.path())
+            .args(["-w", "-o"])
+            .arg(&out)
+            .arg(&c)
+            .arg(format!("-DMARKER=\"{}\"", self.marker().display()))
+            .args(args)
+            .output()
+            .expect(
+                "this test needs a C compiler named `cc` (Debian: apt-get install gcc libc6-dev)",
+            );
+        assert!(
+            run.status.success(),
+            "cc {name}: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        out
+    }
+
+    /// A library with a canary, a manifest and a header-sized variable full of garbage: refused at the handshake, not before.
+    fn plugin(&self, name: &str, manifest: &str, entry: &str, args: &[&str]) -> PathBuf {
+        let text = manifest.replace('\n', "\\n");
+        let manifest = format!(
+            "__attribute__((section(\".hotshoe\"), used)) static const char manifest[] = \"{text}\";\n"
+        );
+        let base = ["-shared", "-fPIC", "-DANSWER=0"];
+        let base = if args.iter().any(|arg| arg.starts_with("-DANSWER")) {
+            &base[..2]
+        } else {
+            &base[..]
+        };
+        self.cc(
+            name,
+            &format!("{CANARY}{manifest}{entry}"),
+            &[base, args].concat(),
+        )
+    }
+
+    fn garbage(&self, name: &str, manifest: &str) -> PathBuf {
+        self.plugin(name, manifest, &garbage_entry(), &[])
+    }
+}
+
+fn garbage_entry() -> String {
+    format!(
+        "char hotshoe_root_module_fixture[{}] = {{7}};\n",
+        size_of::<LibHeader>()
+    )
+}
+
+fn code(path: &Path) -> RefusalCode {
+    match verify(path, &Policy::default()) {
+        Ok(verified) => panic!("{} was accepted: {:?}", path.display(), verified.inspection),
+        Err(refusal) => {
+            for line in [&*refusal.predicate, &*refusal.wanted, &*refusal.found] {
+                assert!(!line.is_empty() && !line.contains('\n'), "{refusal:?}");
+            }
+            assert!(refusal.fix.is_some(), "{refusal:?}");
+            refusal.code
+        }
+    }
+}
+
+fn patched(bytes: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + with.len()].copy_from_slice(with);
+    bytes
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from)
+        .expect("what is replaced is there");
+    patched(bytes, at, to)
+}
+
+#[test]
+fn every_file_earns_its_refusal_and_none_of_them_ran() {
+    use RefusalCode::{
+        AbiTooNew, AbiTooOld, GlibcTooNew, ManifestInvalid, MissingDependency, NoEntry, NoManifest,
+        NotAFile, NotALibrary, NotFound, PanicAbort, TooLarge, Truncated, Unreadable,
+        WrongPlatform,
+    };
+    let shop = Workshop::new();
+    let good = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
+    let mut table: Vec<(PathBuf, RefusalCode)> = Vec::new();
+    let mut add = |path: PathBuf, code| table.push((path, code));
+
+    // No files, and files that are something else.
+    add(shop.path("absent.so"), NotFound);
+    add(shop.write("file", "x").join("below.so"), NotFound);
+    fs::create_dir(shop.path("folder.so")).expect("mkdir");
+    add(shop.path("folder.so"), NotAFile);
+    add(PathBuf::from("/dev/null"), NotAFile);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        shop.path("fifo.so"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .expect("mkfifo");
+    add(shop.path("fifo.so"), NotAFile);
+    let _socket = std::os::unix::net::UnixListener::bind(shop.path("socket.so")).expect("bind");
+    add(shop.path("socket.so"), NotAFile);
+    symlink("nowhere", shop.path("dangling.so")).expect("symlink");
+    add(shop.path("dangling.so"), NotFound);
+    symlink("loop.so", shop.path("loop.so")).expect("symlink");
+    add(shop.path("loop.so"), Unreadable);
+    add(shop.write("empty.so", ""), NotALibrary);
+    add(shop.write("text.so", "hello\n"), NotALibrary);
+    add(shop.write("script.so", "#!/bin/sh\nexit 1\n"), NotALibrary);
+    add(shop.write("archive.so", "!<arch>\n"), NotALibrary);
+    add(shop.write("zeros.so", [0; 5000]), NotALibrary);
+    let sparse = File::create(shop.path("sparse.so")).expect("create");
+    sparse.set_len(4 << 30).expect("sparse");
+    add(shop.path("sparse.so"), TooLarge);
+
+    // ELF files that are no libraries, or for others.
+    add(
+        shop.cc("object.so", "int f(void) { return 1; }", &["-c"]),
+        NotALibrary,
+    );
+    add(
+        shop.cc("program.so", "int main(void) { return 1; }", &["-no-pie"]),
+        NotALibrary,
+    );
+    add(
+        shop.cc("pie.so", "int main(void) { return 1; }", &["-fPIE", "-pie"]),
+        NotALibrary,
+    );
+    add(
+        shop.write("core.so", patched(&good, 16, &[4, 0])),
+        NotALibrary,
+    );
+    add(
+        shop.write("machine.so", patched(&good, 18, &[0xf3, 0])),
+        WrongPlatform,
+    );
+    add(
+        shop.write("unheard.so", patched(&good, 18, &[0xff, 0xfe])),
+        WrongPlatform,
+    );
+    add(
+        shop.write("freebsd.so", patched(&good, 7, &[9])),
+        WrongPlatform,
+    );
+    add(shop.write("windows.dll", pe_library()), WrongPlatform);
+    add(shop.write("macos.dylib", mach_o_library()), WrongPlatform);
+    add(shop.write("half.so", &good[..good.len() / 2]), Truncated);
+    add(shop.write("nearly.so", &good[..good.len() - 1]), Truncated);
+    add(shop.write("start.so", b"\x7fEL"), Truncated);
+    add(
+        shop.write("segments.so", swapped_segments(&good)),
+        NotALibrary,
+    );
+
+    // Libraries that are no plugins, or not for this host.
+    add(
+        shop.cc(
+            "c.so",
+            &format!("{CANARY}int f(void) {{ return 1; }}"),
+            &["-shared", "-fPIC", "-DANSWER=0"],
+        ),
+        NoManifest,
+    );
+    add(
+        shop.garbage("format.so", &MANIFEST.replace("MANIFEST 1", "MANIFEST 2")),
+        ManifestInvalid,
+    );
+    add(
+        shop.garbage("double.so", &format!("{MANIFEST}{MANIFEST}")),
+        ManifestInvalid,
+    );
+    add(
+        shop.garbage("newer.so", &MANIFEST.replace("abi=1", "abi=2")),
+        AbiTooNew,
+    );
+    add(
+        shop.garbage("older.so", &MANIFEST.replace("abi=1", "abi=0")),
+        AbiTooOld,
+    );
+    add(
+        shop.garbage("abort.so", &MANIFEST.replace("unwind", "abort")),
+        PanicAbort,
+    );
+    add(
+        shop.garbage("musl.so", &MANIFEST.replace("-gnu", "-musl")),
+        WrongPlatform,
+    );
+    add(shop.plugin("symbol.so", MANIFEST, "", &[]), NoEntry);
+    add(
+        shop.plugin(
+            "static.so",
+            MANIFEST,
+            &format!("static {}", garbage_entry()),
+            &[],
+        ),
+        NoEntry,
+    );
+    add(
+        shop.plugin(
+            "small.so",
+            MANIFEST,
+            "char hotshoe_root_module_fixture[8] = {7};",
+            &[],
+        ),
+        NoEntry,
+    );
+    add(
+        shop.plugin(
+            "function.so",
+            MANIFEST,
+            "void hotshoe_root_module_fixture(void) {}",
+            &[],
+        ),
+        NoEntry,
+    );
+    add(
+        shop.plugin("sysv.so", MANIFEST, "", &["-Wl,--hash-style=sysv"]),
+        NoEntry,
+    );
+    if cfg!(target_env = "gnu") {
+        let glibc = good
+            .windows(9)
+            .any(|window| window == b"GLIBC_2.2")
+            .then_some(b"GLIBC_2.2");
+        let glibc = glibc.unwrap_or(b"GLIBC_2.1");
+        add(
+            shop.write("glibc.so", replaced(&good, glibc, b"GLIBC_9.2")),
+            GlibcTooNew,
+        );
+    }
+
+    // Neighbours.
+    shop.cc(
+        "libhotshoe_gone.so",
+        "int gone(void) { return 1; }",
+        &["-shared", "-fPIC"],
+    );
+    let user = format!(
+        "int gone(void); int use(void) {{ return gone(); }}\n{}",
+        garbage_entry()
+    );
+    let link = ["-L.", "-l:libhotshoe_gone.so"];
+    add(
+        shop.plugin("needs.so", MANIFEST, &user, &link),
+        MissingDependency,
+    );
+    add(
+        shop.plugin(
+            "origin.so",
+            MANIFEST,
+            &user,
+            &[&link[..], &["-Wl,-rpath,$ORIGIN"]].concat(),
+        ),
+        MissingDependency,
+    );
+
+    for (path, wanted) in &table {
+        assert_eq!(code(path), *wanted, "{}", path.display());
+    }
+    assert!(
+        !shop.marker().exists(),
+        "the constructor of a refused library ran"
+    );
+    let distinct: std::collections::HashSet<_> = table.iter().map(|(_, code)| code).collect();
+    assert_eq!(
+        distinct.len(),
+        if cfg!(target_env = "gnu") { 15 } else { 14 }
+    );
+}
+
+/// The canary can sing: without this, the test above could not fail.
+#[test]
+fn an_accepted_library_runs_and_a_garbage_header_is_refused_then() {
+    let shop = Workshop::new();
+    let path = shop.garbage("garbage.so", MANIFEST);
+    let mut places = Vec::new();
+    for round in 1..=2 {
+        let verified = verify(&path, &Policy::default()).expect("nothing to object to yet");
+        assert_eq!(verified.manifest.name, "fixture");
+        let refusal = load(verified, "geoip").expect_err("no header");
+        assert_eq!(refusal.code, RefusalCode::NoEntry);
+        let says =
+            "has something else than a plugin's header under the symbol that its manifest names";
+        assert_eq!(
+            refusal.to_string(),
+            format!("plugin `geoip` ({}) {says}", path.display())
+        );
+        let marks = fs::read_to_string(shop.marker()).expect("the canary sang");
+        places = marks.lines().map(str::to_owned).collect();
+        assert_eq!(places.len(), round, "{marks}");
+    }
+    assert_ne!(
+        places[0], places[1],
+        "two instances of one file share their statics"
+    );
+}
+
+#[test]
+fn neighbours_come_along_into_a_private_folder() {
+    let shop = Workshop::new();
+    fs::create_dir(shop.path("deps")).expect("mkdir");
+    // A neighbour below, which has a neighbour of its own beside it.
+    let inner = shop.cc(
+        "libhotshoe_inner.so",
+        "int inner(void) { return 40; }",
+        &["-shared", "-fPIC"],
+    );
+    let outer = shop.cc(
+        "libhotshoe_outer.so",
+        "int inner(void); int outer(void) { return inner() + 2; }",
+        &[
+            "-shared",
+            "-fPIC",
+            "-L.",
+            "-l:libhotshoe_inner.so",
+            "-Wl,-rpath,$ORIGIN",
+        ],
+    );
+    let args = [
+        "-DANSWER=outer()",
+        "-L.",
+        "-l:libhotshoe_outer.so",
+        "-Wl,-rpath-link,.",
+        "-Wl,-rpath,$ORIGIN/deps",
+    ];
+    let path = shop.plugin("libuser.so", MANIFEST, &garbage_entry(), &args);
+    for file in [inner, outer] {
+        fs::rename(
+            &file,
+            shop.path("deps").join(file.file_name().expect("a name")),
+        )
+        .expect("move");
+    }
+
+    let refusal =
+        verify(&path, &Policy::default()).expect_err("a copy in memory has no neighbours");
+    assert_eq!(refusal.code, RefusalCode::MissingDependency);
+    assert_eq!(
+        refusal.fix.as_deref(),
+        Some("set stage = \"directory\" for this plugin")
+    );
+
+    let stage = tempfile::tempdir().expect("tempdir");
+    let policy = Policy {
+        staging: Staging::Directory(stage.path().to_path_buf()),
+        ..Policy::default()
+    };
+    let verified = verify(&path, &policy).expect("neighbours come along");
+    // What is opened is the copy: the originals may go.
+    fs::remove_dir_all(shop.path("deps")).expect("remove");
+    fs::remove_file(&path).expect("remove");
+    assert_eq!(
+        load(verified, "user").expect_err("no header").code,
+        RefusalCode::NoEntry
+    );
+    let marks = fs::read_to_string(shop.marker()).expect("it ran");
+    assert!(marks.ends_with(" 42\n"), "{marks}");
+}
+
+#[test]
+fn a_refusal_leaves_no_folder_behind() {
+    let shop = Workshop::new();
+    let path = shop.garbage("garbage.so", MANIFEST);
+    let stage = tempfile::tempdir().expect("tempdir");
+    let policy = Policy {
+        staging: Staging::Directory(stage.path().to_path_buf()),
+        ..Policy::default()
+    };
+    drop(verify(&path, &policy).expect("accepted"));
+    assert_eq!(fs::read_dir(stage.path()).expect("list").count(), 0);
+}
+
+#[test]
+fn an_inspection_says_what_the_tools_say() {
+    let shop = Workshop::new();
+    let path = shop.plugin(
+        "libfull.so",
+        MANIFEST,
+        &format!("__thread char local[100] = {{1}};\n{}", garbage_entry()),
+        &[
+            "-Wl,-soname,libfull.so.3",
+            "-Wl,--build-id=0xdeadbeef",
+            "-Wl,-z,execstack",
+            "-Wl,-rpath,$ORIGIN:/opt/x",
+        ],
+    );
+    let bytes = fs::read(&path).expect("read");
+    let full = inspect(&bytes).expect("a library");
+    assert_eq!(full.soname.as_deref(), Some("libfull.so.3"));
+    assert_eq!(full.build_id.as_deref(), Some("deadbeef"));
+    assert_eq!(full.tls_size_bytes, 100);
+    assert!(full.exec_stack && full.uses_origin && !full.stripped && !full.text_relocations);
+    assert_eq!(
+        full.runpath.iter().chain(&full.rpath).collect::<Vec<_>>(),
+        ["$ORIGIN", "/opt/x"]
+    );
+    assert!(full.constructors >= 1, "{}", full.constructors);
+    assert!(
+        full.needed.iter().any(|name| name.starts_with("libc.")),
+        "{:?}",
+        full.needed
+    );
+    assert!(
+        full.compilers
+            .iter()
+            .any(|text| text.contains("GCC") || text.contains("clang")),
+        "{:?}",
+        full.compilers
+    );
+    let entry = full
+        .entry
+        .expect("the entry is found through the hash table");
+    assert_eq!(
+        (entry.size_bytes, entry.mapped),
+        (size_of::<LibHeader>() as u64, true)
+    );
+    assert!(full.mapped_bytes > 4096);
+
+    // The manifest and the dynamic symbols outlive strip; another hash table is read as well.
+    let strip = Command::new("strip").arg("-s").arg(&path).status();
+    assert!(
+        strip
+            .expect("this test needs `strip` (Debian: apt-get install binutils)")
+            .success()
+    );
+    let stripped = inspect(&fs::read(&path).expect("read")).expect("a library");
+    assert!(stripped.stripped && stripped.manifest == full.manifest && stripped.entry.is_some());
+    let sysv = shop.plugin(
+        "sysv.so",
+        MANIFEST,
+        &garbage_entry(),
+        &["-Wl,--hash-style=sysv"],
+    );
+    assert_eq!(
+        inspect(&fs::read(sysv).expect("read"))
+            .expect("a library")
+            .entry
+            .map(|entry| entry.mapped),
+        Some(true)
+    );
+
+    // Structures need not be aligned in memory.
+    let shifted = [b"x".as_slice(), &bytes].concat();
+    assert!(inspect(&shifted[1..]).expect("a library").entry.is_some());
+}
+
+#[test]
+fn other_systems_libraries_show_their_manifest() {
+    for (bytes, platform) in [
+        (pe_library(), "windows x86_64 (pe, 64 bits, little-endian)"),
+        (
+            mach_o_library(),
+            "macos aarch64 (mach-o, 64 bits, little-endian)",
+        ),
+    ] {
+        let inspection = inspect(&bytes).expect(platform);
+        assert_eq!(inspection.platform.to_string(), platform);
+        assert_eq!(inspection.manifest.expect(platform).name, "fixture");
+        for end in 0..bytes.len() {
+            let _ = inspect(&bytes[..end]);
+        }
+    }
+}
+
+#[test]
+fn no_cut_of_a_library_is_taken_for_a_whole_one() {
+    let shop = Workshop::new();
+    let bytes = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
+    for end in (1..bytes.len())
+        .step_by(13)
+        .chain(bytes.len() - 70..bytes.len())
+    {
+        match inspect(&bytes[..end]) {
+            Err(InspectFault::Truncated {
+                wanted_bytes,
+                found_bytes,
+            }) => {
+                assert!(
+                    found_bytes == end as u64 && wanted_bytes > found_bytes,
+                    "cut at {end}"
+                );
+            }
+            other => panic!("cut at {end}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn no_damage_makes_the_inspection_panic_or_linger() {
+    let shop = Workshop::new();
+    let bytes = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
+    // Every byte of the headers, each way; sizes near the limits of their types among them.
+    for at in 0..64 + 56 * 12 {
+        for with in [0x00, 0x01, 0x7f, 0x80, 0xff, bytes[at] ^ 0x10] {
+            let _ = inspect(&patched(&bytes, at, &[with]));
+        }
+        for wide in [
+            &[0xff; 8],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+            &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+        ] {
+            let _ = inspect(&patched(&bytes, at, wide));
+        }
+    }
+    // Anything, anywhere. A fixed seed: a failure can be repeated.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..5_000 {
+        let mut damaged = bytes.clone();
+        for _ in 0..=next() % 8 {
+            let at = usize::try_from(next()).expect("64 bits") % damaged.len();
+            damaged[at] = next().to_le_bytes()[0];
+        }
+        let _ = inspect(&damaged);
+    }
+}
+
+/// One thread renames another library over the path as fast as it can: what is staged is one of the two, whole.
+#[test]
+fn a_swapped_path_never_mixes_libraries() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let shop = Workshop::new();
+    let a = fs::read(shop.garbage("a.so", MANIFEST)).expect("a.so");
+    let b = fs::read(shop.garbage("b.so", &MANIFEST.replace("name=fixture", "name=foreign")))
+        .expect("b.so");
+    let path = shop.write("swapped.so", &a);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for bytes in [&b, &a] {
+                    fs::rename(shop.write("next.so", bytes), &path).expect("rename");
+                }
+            }
+        });
+        let mut seen = [0, 0];
+        for _ in 0..300 {
+            // Between the two looks at a path it may be another file: that is a refusal or the other library, never a mixture.
+            match verify(&path, &Policy::default()) {
+                Ok(verified) => {
+                    let is_b = verified.manifest.name == "foreign";
+                    seen[usize::from(is_b)] += 1;
+                    let copy = if is_b { &b } else { &a };
+                    assert_eq!(verified.staged.len_bytes(), copy.len() as u64);
+                    assert_eq!(verified.staged.sha256().expect("digest"), sha256(copy));
+                }
+                Err(refusal) => assert_eq!(
+                    refusal.code,
+                    RefusalCode::ChangedWhileLoading,
+                    "{refusal:?}"
+                ),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(seen[0] + seen[1] > 0, "not one load in three hundred");
+    });
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).into()
+}
+
+/// Exchanges the first two PT_LOADs.
+fn swapped_segments(bytes: &[u8]) -> Vec<u8> {
+    let start = 64;
+    let mut bytes = bytes.to_vec();
+    let (first, second) = bytes[start..start + 112].split_at_mut(56);
+    assert!(
+        first[0] == 1 && second[0] == 1,
+        "a linker that starts with two PT_LOADs"
+    );
+    first.swap_with_slice(second);
+    bytes
+}
+
+/// The smallest DLL for x86-64 that carries a manifest.
+fn pe_library() -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    bytes[..2].copy_from_slice(b"MZ");
+    bytes[60] = 64;
+    bytes[64..68].copy_from_slice(b"PE\0\0");
+    bytes[68..70].copy_from_slice(&0x8664_u16.to_le_bytes());
+    bytes[70] = 1;
+    bytes[84..86].copy_from_slice(&240_u16.to_le_bytes());
+    bytes[86..88].copy_from_slice(&0x2022_u16.to_le_bytes());
+    bytes[88..90].copy_from_slice(&0x20b_u16.to_le_bytes());
+    bytes[88 + 108] = 16;
+    let section = 88 + 240;
+    bytes[section..section + 8].copy_from_slice(b".hotshoe");
+    for (at, value) in [
+        (8, MANIFEST.len()),
+        (12, 0x1000),
+        (16, MANIFEST.len()),
+        (20, 512),
+    ] {
+        let value = u32::try_from(value).expect("small");
+        bytes[section + at..section + at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes.extend_from_slice(MANIFEST.as_bytes());
+    bytes
+}
+
+/// The smallest dylib for Apple's processors that carries a manifest.
+fn mach_o_library() -> Vec<u8> {
+    let words = |values: &[u32]| {
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect::<Vec<u8>>()
+    };
+    let long = |value: u64| value.to_le_bytes().to_vec();
+    let name = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(16, 0);
+        bytes
+    };
+    let len = MANIFEST.len() as u64;
+    let (command_len, start) = (72 + 80, 32 + 72 + 80);
+    [
+        words(&[0xfeed_facf, 0x0100_000c, 0, 6, 1, command_len, 0, 0]),
+        words(&[0x19, command_len]),
+        name("__DATA"),
+        [long(0), long(len), long(u64::from(start)), long(len)].concat(),
+        words(&[3, 3, 1, 0]),
+        name("__hotshoe"),
+        name("__DATA"),
+        [long(0), long(len)].concat(),
+        words(&[start, 0, 0, 0, 0, 0, 0, 0]),
+        MANIFEST.as_bytes().to_vec(),
+    ]
+    .concat()
+}

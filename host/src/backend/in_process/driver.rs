@@ -1,0 +1,179 @@
+//! A driver's thread: takes orders and mail out of one mailbox, in order, and makes every call of that driver.
+
+use super::{Done, Shared, spawn};
+use crate::{
+    error::ExitCode,
+    machine::supervisor::{Answer, Event},
+    services::{
+        component::Kind,
+        message::{Item, Mail, Mailbox},
+        watch::{Method, Watch},
+    },
+};
+use hotshoe_abi::{DriverBox, Failure, failure_kind};
+use parking_lot::Mutex;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+enum Order {
+    Init(Done<Answer>),
+    RegisterMetrics(Done<Answer>),
+    Shutdown(Done<Answer>),
+}
+
+/// The way to a driver's thread. The thread starts with the first init and ends with the shutdown.
+pub(super) struct DriverThread {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<Order>>,
+    started: Mutex<bool>,
+}
+
+impl DriverThread {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), mailbox: Arc::default(), started: Mutex::new(false) }
+    }
+
+    pub(super) fn init(&self, done: Done<Answer>) {
+        let mut started = self.started.lock();
+        if !std::mem::replace(&mut *started, true) {
+            let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+            spawn(&self.shared.info.name, "driver", move || Thread::new(shared, mailbox).run());
+        }
+        self.mailbox.order(Order::Init(done));
+    }
+
+    pub(super) fn register_metrics(&self, done: Done<Answer>) {
+        self.mailbox.order(Order::RegisterMetrics(done));
+    }
+
+    pub(super) fn shutdown(&self, done: Done<Answer>) {
+        self.mailbox.close_with(Order::Shutdown(done));
+    }
+
+    pub(super) fn deliver(&self, mail: Mail) -> Result<(), Failure> {
+        self.mailbox.deliver(&self.shared.info.name, mail)
+    }
+
+    pub(super) fn retire(&self) {
+        for _ in self.mailbox.close() {
+            self.shared.counted(|counts| &counts.dropped);
+        }
+    }
+}
+
+struct Thread {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<Order>>,
+    watch: Arc<Watch>,
+    closed: Arc<AtomicBool>,
+    driver: Option<DriverBox>,
+}
+
+impl Thread {
+    fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox<Order>>) -> Self {
+        let watch = shared.services.watches.add(&shared.info, "driver", None);
+        Self { shared, mailbox, watch, closed: Arc::default(), driver: None }
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.mailbox.take() {
+                Item::Order(Order::Init(done)) => {
+                    let outcome = self.init();
+                    done(outcome.map_err(|failure| self.shared.problem("init", ExitCode::Init, &failure)));
+                }
+                Item::Order(Order::RegisterMetrics(done)) => {
+                    let (outcome, _) = self.watch.during(Method::RegisterMetrics, || call(&mut self.driver, |driver| {
+                        driver.register_metrics().into_result()
+                    }));
+                    done(outcome
+                        .map(|()| Answer::Done)
+                        .map_err(|failure| self.shared.problem("register_metrics", ExitCode::Init, &failure)));
+                }
+                Item::Order(Order::Shutdown(done)) => {
+                    let outcome = self.shutdown();
+                    done(outcome.map_err(|failure| self.shared.problem("shutdown", ExitCode::Shutdown, &failure)));
+                    return;
+                }
+                Item::Mail(mail) => self.receive(mail),
+            }
+        }
+    }
+
+    /// A new part for each attempt: one that failed half-way is not asked to begin again.
+    fn init(&mut self) -> Result<Answer, Failure> {
+        self.closed = Arc::default();
+        let mut driver = self.shared.part("driver", |instance| instance.driver())?;
+        let host = self.shared.component(Kind::Driver, "driver", &self.closed, Some(&self.watch)).boxed();
+        self.shared.initializing.store(true, Ordering::Release);
+        let (outcome, _) = self.watch.during(Method::Init, || driver.init(host).into_result());
+        self.shared.initializing.store(false, Ordering::Release);
+        match outcome {
+            Ok(extra) => {
+                let pairs = extra.into_iter().map(|pair| (pair.0.into_string(), pair.1.into_string()));
+                *self.shared.extra.lock() = pairs.collect();
+                self.driver = Some(driver);
+                self.mailbox.open();
+                Ok(Answer::Done)
+            }
+            Err(failure) => {
+                self.closed.store(true, Ordering::Release);
+                Err(failure)
+            }
+        }
+    }
+
+    fn receive(&mut self, mail: Mail) {
+        let late = mail.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if late || self.driver.is_none() {
+            self.shared.counted(|counts| &counts.dropped);
+            return;
+        }
+        self.shared.counted(|counts| &counts.delivered);
+        let (outcome, overran) = self.watch.during(Method::Receive, || {
+            call(&mut self.driver, |driver| driver.receive(mail.bytes.as_slice().into()).into_result())
+        });
+        if overran {
+            self.shared.services.tell(Event::Recovered(self.shared.info.id));
+        }
+        let panicked = outcome.as_ref().err().filter(|failure| failure.kind == failure_kind::PANIC).cloned();
+        if let Err(failure) = &outcome {
+            self.shared.counted(|counts| &counts.failed);
+            if mail.reply.is_none() && panicked.is_none() {
+                tracing::warn!(plugin = self.shared.info.name, "a one-way message failed: {}", failure.message);
+            }
+        }
+        if let Some(reply) = mail.reply {
+            reply(outcome.map(Into::into));
+        }
+        if let Some(failure) = panicked {
+            let problem = self.shared.problem("receive", ExitCode::Running, &failure);
+            self.shared.services.tell(Event::Faulted(self.shared.info.id, problem));
+        }
+    }
+
+    fn shutdown(&mut self) -> Result<Answer, Failure> {
+        let (outcome, _) = self.watch.during(Method::Shutdown, || {
+            call(&mut self.driver, |driver| driver.shutdown().into_result())
+        });
+        // Only now: what it logs, counts and changes inside its shutdown still arrives.
+        self.closed.store(true, Ordering::Release);
+        self.driver = None;
+        outcome.map(|()| Answer::Done)
+    }
+}
+
+fn call<T>(
+    driver: &mut Option<DriverBox>,
+    call: impl FnOnce(&mut DriverBox) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    match driver {
+        Some(driver) => call(driver),
+        None => Err(crate::services::failure::closed("the driver")),
+    }
+}

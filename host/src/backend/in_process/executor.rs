@@ -1,0 +1,163 @@
+//! One instance's parts on one executor: plain calls on whatever thread the executor is served by.
+
+use super::{ExecutorParts, Shared};
+use crate::{
+    backend::Hook,
+    machine::ExecutorId,
+    services::{
+        InstanceInfo,
+        component::Kind,
+        failure::{closed, kind_name},
+        watch::{Method, Watch},
+    },
+};
+use hotshoe_abi::{
+    BatchRef, ExecutorBox, Failure, OutBatch, Pairs, ProcessorBox, Task, abi_stable::std_types::Tuple2, failure_kind,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// See the file.
+pub(super) struct Parts {
+    shared: Arc<Shared>,
+    id: ExecutorId,
+    name: String,
+    closed: Arc<AtomicBool>,
+    executor: Option<(ExecutorBox, Arc<Watch>)>,
+    processor: Option<ProcessorBox>,
+    processor_watch: Option<Arc<Watch>>,
+}
+
+impl Parts {
+    pub(super) fn new(shared: &Arc<Shared>, id: ExecutorId) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            name: id.0.to_string(),
+            closed: Arc::default(),
+            executor: None,
+            processor: None,
+            processor_watch: None,
+        }
+    }
+
+    fn retired(&self) -> bool {
+        self.shared.retired.load(Ordering::Relaxed)
+    }
+
+    fn make_processor(&mut self) -> Result<(), Failure> {
+        let mut processor = self.shared.part("processor", |instance| instance.processor())?;
+        let add = || self.shared.services.watches.add(&self.shared.info, "processor", Some(self.id));
+        let watch = Arc::clone(self.processor_watch.get_or_insert_with(add));
+        let kind = Kind::Processor(self.id);
+        let host = self.shared.component(kind, &self.name, &self.closed, Some(&watch)).boxed();
+        let (outcome, _) = watch.during(Method::Init, || processor.init(host).into_result());
+        outcome.map(|()| self.processor = Some(processor))
+    }
+
+    fn call_processor(
+        &mut self,
+        method: Method,
+        call: impl FnOnce(&mut ProcessorBox) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.processor.is_none() {
+            // The one before it panicked; a new one serves the retry.
+            self.make_processor()?;
+        }
+        let (Some(processor), Some(watch)) = (self.processor.as_mut(), self.processor_watch.as_ref()) else {
+            return Err(closed("the processor"));
+        };
+        let (outcome, _) = watch.during(method, || call(processor));
+        if outcome.as_ref().is_err_and(|failure| failure.kind == failure_kind::PANIC) {
+            self.processor = None;
+        }
+        outcome
+    }
+}
+
+impl ExecutorParts for Parts {
+    fn instance(&self) -> &Arc<InstanceInfo> {
+        &self.shared.info
+    }
+
+    fn init_executor(&mut self) -> Result<(), Failure> {
+        if !self.shared.declared.executor {
+            return Ok(());
+        }
+        let mut executor = self.shared.part("executor", |instance| instance.executor())?;
+        let watch = self.shared.services.watches.add(&self.shared.info, "executor", Some(self.id));
+        let kind = Kind::Executor(self.id);
+        let host = self.shared.component(kind, &self.name, &self.closed, Some(&watch)).boxed();
+        let extra: Pairs = {
+            let extra = self.shared.extra.lock();
+            extra.iter().map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into())).collect()
+        };
+        let (outcome, _) = watch.during(Method::Init, || executor.init(host, extra).into_result());
+        outcome.map(|()| self.executor = Some((executor, watch)))
+    }
+
+    fn init_processor(&mut self) -> Result<(), Failure> {
+        match self.shared.declared.processor {
+            true => self.make_processor(),
+            false => Ok(()),
+        }
+    }
+
+    fn hook(&mut self, hook: Hook<'_>, task: Task) {
+        if self.retired() {
+            return;
+        }
+        let Some((executor, watch)) = self.executor.as_mut() else { return };
+        let (outcome, _) = match hook {
+            Hook::Start => watch.during(Method::OnTaskStart, || executor.on_task_start(task)),
+            Hook::Succeeded => watch.during(Method::OnTaskSucceeded, || executor.on_task_succeeded(task)),
+            Hook::Failed(reason) => {
+                watch.during(Method::OnTaskFailed, || executor.on_task_failed(task, reason.into()))
+            }
+        };
+        if let Err(failure) = outcome.into_result() {
+            self.shared.hook_errors.fetch_add(1, Ordering::Relaxed);
+            let (plugin, executor) = (&self.shared.info.name, &self.name);
+            let kind = kind_name(failure.kind);
+            tracing::warn!(plugin, executor, task = task.id, kind, "a task hook failed: {}", failure.message);
+        }
+    }
+
+    fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure> {
+        self.call_processor(Method::Process, |processor| processor.process(batch, out).into_result())
+    }
+
+    fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
+        self.call_processor(Method::Finish, |processor| processor.finish(out).into_result())
+    }
+
+    fn receive(&mut self, message: &[u8]) {
+        if self.retired() {
+            return;
+        }
+        let Some((executor, watch)) = self.executor.as_mut() else {
+            self.shared.counted(|counts| &counts.dropped);
+            return;
+        };
+        self.shared.counted(|counts| &counts.delivered);
+        let (outcome, _) = watch.during(Method::Receive, || executor.receive(message.into()).into_result());
+        if let Err(failure) = outcome {
+            self.shared.counted(|counts| &counts.failed);
+            let (plugin, executor) = (&self.shared.info.name, &self.name);
+            tracing::warn!(plugin, executor, "a broadcast message failed: {}", failure.message);
+        }
+    }
+
+    fn shutdown(&mut self) -> Result<(), Failure> {
+        let outcome = match self.executor.as_mut() {
+            Some((executor, watch)) => watch.during(Method::Shutdown, || executor.shutdown().into_result()).0,
+            None => Ok(()),
+        };
+        self.closed.store(true, Ordering::Release);
+        self.processor = None;
+        self.executor = None;
+        outcome
+    }
+}

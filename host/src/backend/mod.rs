@@ -1,0 +1,92 @@
+//! How an instance runs. Everything above talks to [`Backend`] and does not know which one it is.
+
+pub(crate) mod in_process;
+pub(crate) mod slot;
+
+use crate::{
+    error::{self, ExitCode, Place, Problem},
+    machine::{ExecutorId, supervisor::Answer},
+    services::{
+        InstanceInfo,
+        config::{Proposal, VerdictTo},
+        message::Mail,
+    },
+};
+use hotshoe_abi::{BatchRef, Failure, OutBatch, Task};
+use std::sync::Arc;
+
+/// Takes a call's outcome, on whatever thread, at most once. A call that never returns never calls it.
+pub(crate) type Done<T> = Box<dyn FnOnce(Result<T, Problem>) + Send>;
+
+/// One instance. No method waits for the plugin: each orders a call and returns; `parts` makes what is called on an
+/// executor's thread.
+pub(crate) trait Backend: Send + Sync {
+    /// Brings the code in and checks the settings against its own schema.
+    fn open(&self, done: Done<Answer>);
+    /// Makes the instance.
+    fn create(&self, done: Done<Answer>);
+    /// Makes the driver part anew and initialises it; keeps its extra conf.
+    fn init_driver(&self, done: Done<Answer>);
+    /// Makes the checker part and initialises it.
+    fn init_checker(&self, done: Done<Answer>);
+    /// Calls the driver's `register_metrics`.
+    fn register_metrics(&self, done: Done<Answer>);
+    /// Tells the instance to stop, handles the mail that came before, and calls the driver's `shutdown`.
+    fn shutdown(&self, done: Done<Answer>);
+    /// Queues mail for the driver.
+    fn deliver(&self, mail: Mail) -> Result<(), Failure>;
+    /// Asks the checker.
+    fn check(&self, proposal: Proposal, verdict_to: VerdictTo);
+    /// The instance's parts on one executor, not initialised yet.
+    fn parts(&self, executor: ExecutorId) -> Box<dyn ExecutorParts>;
+    /// Speaks to the glue beside a running call.
+    fn signal(&self, kind: u32, value: u64);
+    /// The instance is out: nothing is delivered to it any more.
+    fn retire(&self);
+    /// The schema of its settings, once it is open.
+    fn settings_schema(&self) -> Result<String, Problem>;
+}
+
+/// A task hook that is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hook<'a> {
+    Start,
+    Succeeded,
+    Failed(&'a str),
+}
+
+/// One instance's parts on one executor. One thread at a time calls them.
+pub(crate) trait ExecutorParts: Send {
+    fn instance(&self) -> &Arc<InstanceInfo>;
+    /// Makes and initialises the executor part, if one is declared.
+    fn init_executor(&mut self) -> Result<(), Failure>;
+    /// Makes and initialises the processor, if one is declared.
+    fn init_processor(&mut self) -> Result<(), Failure>;
+    /// Calls a hook of the executor part; what it fails with is counted and goes no further.
+    fn hook(&mut self, hook: Hook<'_>, task: Task);
+    /// Calls the processor. After a panic the next call finds a new one.
+    fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure>;
+    /// Calls the processor's `finish`.
+    fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure>;
+    /// Hands a broadcast to the executor part.
+    fn receive(&mut self, message: &[u8]);
+    /// Shuts the executor part down, if it was initialised, and drops everything.
+    fn shutdown(&mut self) -> Result<(), Failure>;
+}
+
+/// A refusal in the host's words.
+pub(crate) fn refused(refusal: &hotshoe_loader::Refusal, at: Option<Place>) -> Problem {
+    let blame = match refusal.blame {
+        hotshoe_loader::Blame::Operator => error::Blame::Operator,
+        hotshoe_loader::Blame::Plugin => error::Blame::Plugin,
+        hotshoe_loader::Blame::Environment => error::Blame::Environment,
+        #[allow(unreachable_patterns, reason = "the loader may learn to blame itself")]
+        _ => error::Blame::Host,
+    };
+    let mut problem = Problem::error(ExitCode::Refused, blame, refusal.code.as_str(), refusal.headline())
+        .wanted(&*refusal.wanted)
+        .found(&*refusal.found);
+    problem.at = at;
+    problem.fix = refusal.fix.as_deref().map(str::to_owned);
+    problem
+}

@@ -1,0 +1,167 @@
+//! `hotshoe run`: owns what belongs to the process (descriptor 1, signals, the lock), and hands the rest to the library.
+
+use super::{
+    super::{
+        admin, dirs, notify,
+        report::{self, LogFormat},
+    },
+    next_step, print,
+};
+use hotshoe::{
+    Blame, ExitCode, Host, Outcome, Problem,
+    config_file::{self, Config},
+};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+
+/// A signal that follows the first within this time is the same request: `kill` and a terminal's Ctrl-C come in pairs.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
+
+pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
+    let loaded = config_file::load(file);
+    let refused = print(&loaded.problems, format);
+    let Some(config) = loaded.config else {
+        let exit = refused.unwrap_or(ExitCode::Usage);
+        next_step(file, exit, format);
+        return exit;
+    };
+    if config.is_empty() {
+        tracing::info!(file = %file.display(), "nothing to run: the configuration names no plugin and no stream");
+        return ExitCode::Clean;
+    }
+    let ended = start(config, format);
+    let exit = match ended {
+        Ok(outcome) => outcome.exit,
+        Err(problems) => {
+            let exit = print(&problems, format).unwrap_or(ExitCode::Bug);
+            next_step(file, exit, format);
+            exit
+        }
+    };
+    exit
+}
+
+/// Everything up to the end of the run. Problems that are answered were not printed yet.
+fn start(config: Config, format: LogFormat) -> Result<Outcome, Vec<Problem>> {
+    let one = |problem| vec![problem];
+    let dirs = dirs::open(&config.host.name).map_err(one)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| one(environment("no-runtime", &format!("the operating system refuses a runtime: {error}"))))?;
+    // Before the first library is opened: what a plugin prints lands among the logs, never in the data.
+    let stdout = move_stdout().map_err(one)?;
+    let (admin_at, stream) = (config.host.admin.clone(), config.stream.is_some());
+    let mut builder = Host::builder()
+        .config(config)
+        .run_dir(&dirs.run)
+        .state_dir(&dirs.state)
+        .on_problem(move |problem| report::problem(problem, format));
+    if stream {
+        builder = builder.stdout(stdout);
+    }
+    let host = builder.build().map_err(|error| error.problems)?;
+    runtime.block_on(supervise(Arc::new(host), &admin_at, &dirs.run)).map_err(one)
+}
+
+async fn supervise(host: Arc<Host>, admin_at: &config_file::Admin, run_dir: &Path) -> Result<Outcome, Problem> {
+    let mut signals = Signals::listen()?;
+    let _served = admin::serve(Arc::clone(&host), admin_at, run_dir).await?;
+    let mut starting = Box::pin(host.start());
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = signals.stop() => {
+            host.stop();
+            notify::send("STOPPING=1");
+            return Ok(end(&host, &mut signals).await);
+        }
+    };
+    if let Err(outcome) = started {
+        return Ok(outcome);
+    }
+    notify::send("READY=1");
+    let outcome = {
+        let stopped = host.run_until(std::future::pending());
+        tokio::pin!(stopped);
+        tokio::select! {
+            outcome = &mut stopped => outcome,
+            () = signals.stop() => {
+                notify::send("STOPPING=1");
+                host.stop();
+                end(&host, &mut signals).await
+            }
+        }
+    };
+    Ok(outcome)
+}
+
+/// Waits for the orderly stop; a second request ends it at once, naming what had not stopped.
+async fn end(host: &Host, signals: &mut Signals) -> Outcome {
+    let stopped = host.run_until(std::future::pending());
+    tokio::pin!(stopped);
+    let first = Instant::now();
+    loop {
+        tokio::select! {
+            outcome = &mut stopped => return outcome,
+            () = signals.stop() => {
+                if first.elapsed() < SAME_REQUEST {
+                    continue;
+                }
+                let waiting = host.stopping().instances.join(", ");
+                let headline = match waiting.as_str() {
+                    "" => "asked a second time to stop; leaving before the stream was drained".to_owned(),
+                    names => format!("asked a second time to stop; leaving before these had stopped: {names}"),
+                };
+                tracing::error!(code = "stop-forced", "{headline}");
+                return Outcome { exit: ExitCode::Shutdown, problems: Vec::new() };
+            }
+        }
+    }
+}
+
+/// The signals that the process reacts to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Problem> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| environment("no-signals", &format!("signals cannot be handled: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at the next request to stop.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => tracing::info!("SIGHUP is ignored: this version does not reload"),
+            }
+        }
+    }
+}
+
+fn move_stdout() -> Result<OwnedFd, Problem> {
+    let moved = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
+        .and_then(|private| rustix::stdio::dup2_stdout(rustix::stdio::stderr()).map(|()| private));
+    moved.map_err(|error| {
+        environment("no-stdout", &format!("descriptors 1 and 2 cannot be used: {error}"))
+            .fix("start hotshoe with stdout and stderr open; /dev/null will do")
+    })
+}
+
+fn environment(code: &str, headline: &str) -> Problem {
+    Problem::error(ExitCode::Init, Blame::Environment, code, headline)
+}

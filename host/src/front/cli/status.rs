@@ -1,0 +1,141 @@
+//! `hotshoe status`: asks a running host over its admin socket and prints the answer.
+
+use super::super::{
+    dirs::{ADMIN_SOCKET, run_parent},
+    report::{self, LogFormat},
+};
+use http_body_util::{BodyExt as _, Empty};
+use hotshoe::{Blame, ExitCode, Problem};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
+use tokio::net::UnixStream;
+
+/// A host that does not answer within this time is not well.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn status(as_json: bool, host: Option<&str>, format: LogFormat) -> ExitCode {
+    match find(host).and_then(|socket| ask(&socket)) {
+        Ok(status) if as_json => report::out(&format!("{status:#}\n")),
+        Ok(status) => report::out(&table(&status)),
+        Err(problem) => {
+            report::problem(&problem, format);
+            return problem.exit;
+        }
+    }
+    ExitCode::Clean
+}
+
+/// The admin socket of the one host that runs, or of the one that is named.
+fn find(host: Option<&str>) -> Result<PathBuf, Problem> {
+    let parent = run_parent();
+    let folders = fs::read_dir(&parent).into_iter().flatten().flatten();
+    let mut running: Vec<(String, PathBuf)> = folders
+        .map(|folder| (folder.file_name().to_string_lossy().into_owned(), folder.path().join(ADMIN_SOCKET)))
+        // A socket that nobody listens on is left over from a host that was killed.
+        .filter(|(_, socket)| std::os::unix::net::UnixStream::connect(socket).is_ok())
+        .collect();
+    running.sort();
+    let names = running.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let found = if names.is_empty() { "none".to_owned() } else { names };
+    let refuse = |code: &str, headline: String| Problem::usage(code, headline).found(format!("running: {found}"));
+    match (host, running.as_slice()) {
+        (Some(name), hosts) => match hosts.iter().find(|(host, _)| host == name) {
+            Some((_, socket)) => Ok(socket.clone()),
+            None => Err(refuse("no-such-host", format!("no host named `{name}` is running"))),
+        },
+        (None, []) => {
+            Err(refuse("no-host", format!("no host is running (looked in {})", parent.display()))
+                .fix("start one with `hotshoe run`, with [host] admin = \"unix\""))
+        }
+        (None, [(_, socket)]) => Ok(socket.clone()),
+        (None, _) => Err(refuse("several-hosts", "several hosts are running".to_owned()).fix("name one with --host NAME")),
+    }
+}
+
+fn ask(socket: &PathBuf) -> Result<Value, Problem> {
+    let failed = |why: String| {
+        let headline = format!("the host behind {} does not answer: {why}", socket.display());
+        Problem::error(ExitCode::Running, Blame::Environment, "no-answer", headline)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, get(socket)).await });
+    match asked {
+        Err(_) => Err(failed(format!("nothing within {} s", PATIENCE.as_secs()))),
+        Ok(answer) => answer.map_err(|error| failed(error.to_string())),
+    }
+}
+
+async fn get(socket: &PathBuf) -> Result<Value, Box<dyn std::error::Error>> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get("/status").header("host", "hotshoe").body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok(serde_json::from_slice(&body)?)
+}
+
+fn table(status: &Value) -> String {
+    let text = |value: &Value, key: &str| match &value[key] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let mut out = format!(
+        "host {} is {} (pid {}, epoch {}, up {} s)\n",
+        text(status, "host"),
+        text(status, "state"),
+        text(status, "pid"),
+        text(status, "epoch"),
+        status["uptime_ms"].as_u64().unwrap_or(0) / 1000,
+    );
+    let instances = list(status, "instances");
+    let width = instances.iter().map(|instance| text(instance, "name").len()).max().unwrap_or(0);
+    for instance in &instances {
+        let parts: Vec<String> = list(instance, "parts").iter().filter_map(|part| part.as_str().map(str::to_owned)).collect();
+        let endpoints: Vec<String> =
+            list(instance, "endpoints").iter().filter_map(|url| url.as_str().map(str::to_owned)).collect();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            out,
+            "  {:width$}  {:<12}  since {}  {}",
+            text(instance, "name"),
+            text(instance, "state"),
+            text(instance, "since"),
+            parts.join(","),
+        );
+        for extra in [endpoints.join(" "), text(instance, "reason")] {
+            if !extra.is_empty() {
+                let _ = write!(out, "  {extra}");
+            }
+        }
+        out.push('\n');
+    }
+    for executor in list(status, "executors") {
+        let _ = writeln!(out, "  executor {}  {}", text(&executor, "id"), text(&executor, "state"));
+    }
+    if let Some(topics) = status["topics"].as_object() {
+        for (topic, generation) in topics {
+            let _ = writeln!(out, "  topic {topic}  generation {generation}");
+        }
+    }
+    if status["stream"].is_object() {
+        let stream = &status["stream"];
+        let _ = writeln!(
+            out,
+            "  stream  {} records in, {} out, {} tasks, {} failed, {} dead letters",
+            text(stream, "records_in"),
+            text(stream, "records_out"),
+            text(stream, "tasks_started"),
+            text(stream, "tasks_failed"),
+            text(stream, "dead_letters"),
+        );
+    }
+    out
+}

@@ -1,0 +1,217 @@
+//! From a configuration to instances that may be opened: finds and verifies every library, names every instance, and tells
+//! everything that is wrong at once. None of a plugin's code runs here, but for the pure schema check after it was opened.
+
+use crate::{
+    backend::refused,
+    config_file::{self, Config, Library, PluginEntry, Stage},
+    error::{self, ExitCode, Place, Problem},
+    machine::Parts,
+};
+use hotshoe_loader::{LibraryName, Manifest, Policy, Refusal, RefusalCode, Staging, Verified};
+use std::path::{Path, PathBuf};
+
+/// An instance that is to be run.
+pub(crate) struct Prepared {
+    pub(crate) name: String,
+    pub(crate) entry: PluginEntry,
+    pub(crate) code: Code,
+}
+
+/// Where an instance's code comes from.
+pub(crate) enum Code {
+    Library(Box<Verified>),
+    Linked(hotshoe_abi::Entry, Box<Manifest>),
+    /// An optional instance whose library was refused.
+    Refused(Problem),
+}
+
+impl Code {
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::Library(verified) => Some(&verified.manifest),
+            Self::Linked(_, manifest) => Some(manifest),
+            Self::Refused(_) => None,
+        }
+    }
+
+    pub(crate) fn parts(&self) -> Parts {
+        self.manifest().map_or_else(Parts::default, |manifest| Parts {
+            driver: manifest.components.driver,
+            checker: manifest.components.checker,
+            executor: manifest.components.executor,
+            processor: manifest.components.processor,
+        })
+    }
+
+    /// The library's path, where there is one.
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Library(verified) => Some(&verified.path),
+            Self::Linked(..) | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// A plugin that the program itself brings.
+pub(crate) struct Linked {
+    pub(crate) entry: PluginEntry,
+    pub(crate) name: String,
+    pub(crate) code: hotshoe_abi::Entry,
+}
+
+/// Everything that [`prepare`] found: instances in the merged order, their init order, and what is to be said.
+pub(crate) struct Plan {
+    pub(crate) instances: Vec<Prepared>,
+    pub(crate) order: Vec<usize>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Plan {
+    pub(crate) fn refused(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == error::Severity::Error)
+    }
+}
+
+/// Finds, verifies and names every instance.
+///
+/// - `run_dir`: private copies of libraries with `stage = "directory"` go below it.
+pub(crate) fn prepare(config: &Config, linked: Vec<Linked>, run_dir: &Path) -> Plan {
+    let search = hotshoe_loader::search_folders(&config.host.plugin_path, &config.folder);
+    let mut problems = Vec::new();
+    let mut found: Vec<(String, PluginEntry, Option<Code>)> = Vec::new();
+    for entry in &config.plugins {
+        let shown = entry.name.clone().unwrap_or_else(|| entry.library.to_string());
+        match verify(entry, &search, run_dir) {
+            Ok(verified) => {
+                let name = entry.name.clone().unwrap_or_else(|| verified.manifest.name.clone());
+                for warning in &verified.warnings {
+                    problems.push(Problem::warning("library", format!("plugin `{name}`: {warning}")).at(entry.at.clone()));
+                }
+                found.push((name, entry.clone(), Some(Code::Library(Box::new(verified)))));
+            }
+            Err(refusal) => {
+                let problem = refused(&refusal.for_instance(&shown), Some(entry.library_at.clone()));
+                if entry.required {
+                    problems.push(problem);
+                    found.push((shown, entry.clone(), None));
+                } else {
+                    found.push((shown, entry.clone(), Some(Code::Refused(problem))));
+                }
+            }
+        }
+    }
+    for plugin in linked {
+        match hotshoe_loader::parse_manifest(plugin.code.manifest) {
+            Ok(manifest) => {
+                found.push((plugin.name, plugin.entry, Some(Code::Linked(plugin.code, Box::new(manifest)))));
+            }
+            Err(fault) => problems.push(
+                Problem::error(
+                    ExitCode::Refused,
+                    error::Blame::Plugin,
+                    RefusalCode::ManifestInvalid.as_str(),
+                    format!("plugin `{}`: its manifest is broken", plugin.name),
+                )
+                .wanted(fault.wanted)
+                .found(fault.found),
+            ),
+        }
+    }
+    name_and_order(config, found, problems)
+}
+
+/// Drops duplicates, checks references, and orders what is left.
+fn name_and_order(
+    config: &Config,
+    found: Vec<(String, PluginEntry, Option<Code>)>,
+    mut problems: Vec<Problem>,
+) -> Plan {
+    let mut codes: Vec<(Place, Option<Code>)> = Vec::new();
+    let mut named = Vec::new();
+    for (name, entry, code) in found {
+        codes.push((entry.at.clone(), code));
+        named.push((name, entry));
+    }
+    let (kept, duplicates) = config_file::merge_duplicates(named);
+    problems.extend(duplicates);
+    let mut instances = Vec::new();
+    for (name, entry) in kept {
+        let place = codes.iter().position(|(at, _)| *at == entry.at);
+        let code = place.and_then(|place| codes.remove(place).1);
+        instances.push((name, entry, code));
+    }
+    let listed: Vec<(String, &PluginEntry)> =
+        instances.iter().map(|(name, entry, _)| (name.clone(), entry)).collect();
+    let references = config_file::check_references(&listed, config.stream.as_ref());
+    let references_hold = references.is_empty();
+    problems.extend(references);
+    let order = match config_file::order(&listed) {
+        Ok(order) => order,
+        Err(cycle) => {
+            // check_references has named it already where it looks for cycles.
+            if references_hold {
+                problems.push(cycle);
+            }
+            Vec::new()
+        }
+    };
+    for (name, entry, code) in &instances {
+        problems.extend(check_parts(name, entry, code.as_ref(), config));
+    }
+    let instances = instances
+        .into_iter()
+        .filter_map(|(name, entry, code)| code.map(|code| Prepared { name, entry, code }))
+        .collect();
+    Plan { instances, order, problems }
+}
+
+/// What the config wants of an instance that its library does not have.
+fn check_parts(name: &str, entry: &PluginEntry, code: Option<&Code>, config: &Config) -> Vec<Problem> {
+    let Some(code) = code.filter(|code| code.manifest().is_some()) else { return Vec::new() };
+    let parts = code.parts();
+    let mut problems = Vec::new();
+    let missing = |what: &str, wanted_by: &str, at: &Place| {
+        Problem::usage(
+            RefusalCode::MissingComponent.as_str(),
+            format!("plugin `{name}` has no {what} part, and {wanted_by} wants one"),
+        )
+        .wanted(format!("a library whose manifest declares `{what}`"))
+        .found(match parts.names().as_slice() {
+            [] => "no parts".to_owned(),
+            names => names.join(", "),
+        })
+        .at(at.clone())
+        .fix(format!("name another instance, or add the part and `{what}` to the plugin's export_plugin! line"))
+    };
+    if let Some(stream) = &config.stream {
+        let wanting = stream.processors.iter().find(|processor| processor.value == name);
+        if let Some(processor) = wanting.filter(|_| !parts.processor) {
+            problems.push(missing("processor", "[stream] processors", &processor.at));
+        }
+    }
+    if let Some(topic) = entry.checks.first().filter(|_| !parts.checker) {
+        problems.push(missing("checker", "checks", &topic.at));
+    }
+    if parts.is_empty() {
+        let headline = format!("plugin `{name}` has no parts; it is loaded and does nothing");
+        problems.push(Problem::warning("no-parts", headline).at(entry.at.clone()));
+    }
+    problems
+}
+
+fn verify(entry: &PluginEntry, search: &[PathBuf], run_dir: &Path) -> Result<Verified, Refusal> {
+    let library = match &entry.library {
+        Library::Named(name) => LibraryName::Bare(name.clone()),
+        Library::Path(path) => LibraryName::Path(path.clone()),
+    };
+    let file = hotshoe_loader::find(&library, search)?;
+    let policy = Policy {
+        allow_writable: entry.allow_writable,
+        staging: match entry.stage {
+            Stage::Memfd => Staging::Memfd,
+            Stage::Directory => Staging::Directory(run_dir.to_owned()),
+        },
+        ..Policy::default()
+    };
+    hotshoe_loader::verify(&file, &policy)
+}

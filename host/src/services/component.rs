@@ -1,0 +1,283 @@
+//! The host object behind one component's Context: checks who asks, then passes on to a service. It lives as long as the
+//! plugin keeps it; once the component is shut down it answers `closed`.
+
+use super::{
+    InstanceInfo, Services,
+    config::Caller,
+    failure::{closed, failure},
+    log,
+    metric::Owner,
+    watch::Watch,
+};
+use crate::machine::{ExecutorId, supervisor::Event};
+use hotshoe_abi::{
+    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO, HostBox, Identity,
+    LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot, Telling, Wait,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{RResult, RSlice, RStr, RString, RVec, Tuple2},
+    },
+    failure_kind,
+};
+use parking_lot::Mutex;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// What kind of component it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The instance itself: for threads that work for no component.
+    Instance,
+    Driver,
+    Checker,
+    Executor(ExecutorId),
+    Processor(ExecutorId),
+}
+
+impl Kind {
+    pub(crate) fn component(self) -> &'static str {
+        match self {
+            Self::Instance => "",
+            Self::Driver => "driver",
+            Self::Checker => "checker",
+            Self::Executor(_) => "executor",
+            Self::Processor(_) => "processor",
+        }
+    }
+
+    pub(crate) fn executor(self) -> Option<ExecutorId> {
+        match self {
+            Self::Executor(id) | Self::Processor(id) => Some(id),
+            Self::Instance | Self::Driver | Self::Checker => None,
+        }
+    }
+}
+
+/// The private map from an instance's driver to its executor parts.
+pub(crate) type ExtraConf = Arc<Mutex<Vec<(String, String)>>>;
+
+/// See the file.
+pub(crate) struct Component {
+    pub(crate) services: Arc<Services>,
+    pub(crate) instance: Arc<InstanceInfo>,
+    pub(crate) kind: Kind,
+    pub(crate) executor: String,
+    pub(crate) closed: Arc<AtomicBool>,
+    /// The component's call in hand; `None` for the instance itself.
+    pub(crate) watch: Option<Arc<Watch>>,
+    /// Its driver's init is running: only then may it set options.
+    pub(crate) initializing: Arc<AtomicBool>,
+    pub(crate) extra: ExtraConf,
+}
+
+impl Component {
+    pub(crate) fn boxed(self) -> HostBox {
+        Host_TO::from_value(self, TD_Opaque)
+    }
+
+    fn open(&self) -> Result<(), Failure> {
+        match self.closed.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(closed(&format!("the {} of plugin `{}`", self.what(), self.instance.name))),
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self.kind {
+            Kind::Instance => "context",
+            other => other.component(),
+        }
+    }
+
+    /// The instance that a name means: an empty one is one's own.
+    fn target<'a>(&'a self, name: &'a str) -> &'a str {
+        if name.is_empty() { &self.instance.name } else { name }
+    }
+
+    fn owner(&self) -> Owner {
+        // A processor and an executor part of one instance on one executor share their registry.
+        let component = match self.kind {
+            Kind::Processor(_) => "executor",
+            Kind::Instance => "driver",
+            other => other.component(),
+        };
+        Owner { instance: self.instance.name.clone(), component, executor: self.executor.clone() }
+    }
+
+    fn ask_target(&self, question: &Question<'_>) -> Result<RVec<u8>, Failure> {
+        self.open()?;
+        let to = self.target(question.to.as_str());
+        let deadline = match question.deadline_ms {
+            0 => self.instance.deadlines.receive,
+            ms => Duration::from_millis(ms),
+        };
+        if question.caller.as_str() == "driver" && to == self.instance.name && !self.initializing.load(Ordering::Acquire) {
+            let text = format!("the driver of plugin `{to}` asks itself from the thread that would answer");
+            return Err(failure(failure_kind::REENTRANT, text));
+        }
+        self.services.messages.ask(to, question.bytes.as_slice(), deadline).map(RVec::from)
+    }
+
+    fn set(&self, setting: &OptionSetting<'_>) -> Result<(), Failure> {
+        self.open()?;
+        let (key, value) = (setting.key.as_str(), setting.value.as_str());
+        let refuse = |why: String| Err(failure(failure_kind::ERROR, why));
+        if self.kind != Kind::Driver || !self.initializing.load(Ordering::Acquire) {
+            return refuse(format!("option `{key}` can be set only in a driver's init"));
+        }
+        if key != "executors.count" {
+            let key: String = key.escape_debug().take(64).collect();
+            return refuse(format!("option `{key}` cannot be set by a plugin; wanted executors.count"));
+        }
+        let count = value.parse().ok().filter(|count| (1..=EXECUTORS_MAX).contains(count));
+        let Some(count) = count else {
+            let value: String = value.escape_debug().take(64).collect();
+            return refuse(format!("executors.count = `{value}`; wanted a number from 1 to {EXECUTORS_MAX}"));
+        };
+        let entry = (key.to_owned(), value.to_owned(), self.instance.name.clone());
+        self.services.options.lock().push(entry);
+        self.services.tell(Event::ExecutorsSet(count));
+        tracing::info!(plugin = self.instance.name, key, value, "a plugin set a host option");
+        Ok(())
+    }
+}
+
+/// The most executors that a host runs; as `[executors] count` says.
+pub(crate) const EXECUTORS_MAX: u32 = 1024;
+
+fn text(path: &Path) -> RString {
+    path.to_string_lossy().into_owned().into()
+}
+
+impl Host for Component {
+    fn identity(&self) -> Identity {
+        let run = &self.services.run;
+        let resources = match self.kind.executor() {
+            Some(_) => &run.executor_resources,
+            None => &run.driver_resources,
+        };
+        let resources = resources
+            .iter()
+            .map(|(name, addresses)| {
+                let addresses = addresses.iter().map(|address| address.as_str().into()).collect();
+                Tuple2(name.as_str().into(), addresses)
+            })
+            .collect();
+        Identity {
+            instance: self.instance.name.as_str().into(),
+            component: self.kind.component().into(),
+            executor: self.executor.as_str().into(),
+            run_id: run.id.as_str().into(),
+            hostname: run.hostname.as_str().into(),
+            run_dir: text(&run.run_dir),
+            state_dir: text(&run.state_dir),
+            resources,
+        }
+    }
+
+    fn log(&self, record: LogRecord<'_>) {
+        log::emit(&self.instance.name, self.kind.component(), &self.executor, &record);
+    }
+
+    fn log_level(&self) -> u32 {
+        log::level()
+    }
+
+    fn epoch_word(&self) -> &'static AtomicU64 {
+        self.services.config.word()
+    }
+
+    fn snapshot(&self, topic: RStr<'_>, epoch: u64) -> RResult<Snapshot, Failure> {
+        let found = self.open().and_then(|()| self.services.config.snapshot(self.target(topic.as_str()), epoch));
+        found.into()
+    }
+
+    fn declare(&self, declaration: Declaration<'_>) -> RResult<Opened, Failure> {
+        self.open().and_then(|()| self.services.config.declare(&self.instance.name, &declaration)).into()
+    }
+
+    fn apply(
+        &self,
+        changes: RSlice<'_, Change<'_>>,
+        caller: RStr<'_>,
+    ) -> RResult<RVec<RResult<Applied, ChangeError>>, Failure> {
+        let caller = match caller.as_str() {
+            "checker" => Caller::Checker,
+            _ => Caller::Other,
+        };
+        let applied = self
+            .open()
+            .and_then(|()| self.services.config.apply(&self.instance.name, changes.as_slice(), caller))
+            .map(|answers| answers.into_iter().map(RResult::from).collect());
+        applied.into()
+    }
+
+    fn history(&self, range: HistoryRange<'_>) -> RResult<RVec<HistoryEntry>, Failure> {
+        let topic = self.target(range.topic.as_str());
+        let found = self.open().and_then(|()| self.services.config.history(topic, range.before, range.limit));
+        found.map(RVec::from).into()
+    }
+
+    fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure> {
+        let topic = self.target(wait.topic.as_str());
+        let timeout = Duration::from_millis(u64::from(wait.timeout_ms));
+        let closed = &self.closed;
+        self.open().and_then(|()| self.services.config.wait(topic, wait.after, timeout, closed)).into()
+    }
+
+    fn metric(&self, spec: MetricSpec<'_>) -> RResult<RSlice<'static, AtomicU64>, Failure> {
+        let cells = self.open().and_then(|()| {
+            self.services.metrics.cells(&self.owner(), spec.kind, spec.name.as_str(), spec.bounds.as_slice())
+        });
+        cells.map(RSlice::from_slice).into()
+    }
+
+    fn tell(&self, telling: Telling<'_>) -> RResult<(), Failure> {
+        let to = self.target(telling.to.as_str());
+        self.open().and_then(|()| self.services.messages.tell(to, telling.bytes.as_slice())).into()
+    }
+
+    fn broadcast(&self, message: RSlice<'_, u8>) -> RResult<u32, Failure> {
+        let sent = self.open().and_then(|()| match self.kind {
+            Kind::Driver => self.services.messages.broadcast(self.instance.id, message.as_slice()),
+            _ => Err(failure(failure_kind::UNSUPPORTED, "only a driver can broadcast, to its own executor parts")),
+        });
+        sent.into()
+    }
+
+    fn ask(&self, question: Question<'_>) -> RResult<RVec<u8>, Failure> {
+        self.ask_target(&question).into()
+    }
+
+    fn set_option(&self, setting: OptionSetting<'_>) -> RResult<(), Failure> {
+        self.set(&setting).into()
+    }
+
+    fn endpoint(&self, url: RStr<'_>) -> RResult<(), Failure> {
+        let key = (self.instance.name.clone(), self.kind.component());
+        let entered = self.open().map(|()| {
+            let mut endpoints = self.services.endpoints.lock();
+            match url.as_str() {
+                "" => drop(endpoints.remove(&key)),
+                url => endpoints.entry(key).or_default().push(url.to_owned()),
+            }
+        });
+        entered.into()
+    }
+
+    fn deadline_ms(&self) -> u64 {
+        let left = self.watch.as_ref().and_then(|watch| watch.left());
+        left.map_or(u64::MAX, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn extra_conf(&self) -> Pairs {
+        let extra = self.extra.lock();
+        extra.iter().map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into())).collect()
+    }
+}

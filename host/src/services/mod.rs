@@ -1,0 +1,87 @@
+//! What a component's Context reaches: log, metrics, messages, live configuration. Once per host, whatever the backend.
+//! Services never call a component; they queue, count and look up.
+
+pub(crate) mod clock;
+pub(crate) mod component;
+pub(crate) mod config;
+pub(crate) mod failure;
+pub(crate) mod log;
+pub(crate) mod message;
+pub(crate) mod metric;
+pub(crate) mod watch;
+
+use crate::machine::{InstanceId, supervisor::Event};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+/// Name to addresses, of one side of a host.
+pub(crate) type Resources = BTreeMap<String, Vec<String>>;
+
+/// What is the same for every component of a run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    pub(crate) hostname: String,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) driver_resources: Resources,
+    pub(crate) executor_resources: Resources,
+}
+
+/// Everything that components share.
+pub(crate) struct Services {
+    pub(crate) run: Run,
+    pub(crate) metrics: metric::Registry,
+    pub(crate) messages: message::PostOffice,
+    pub(crate) config: config::ConfigService,
+    pub(crate) watches: watch::Watches,
+    /// Addresses that plugins serve, by instance and component.
+    pub(crate) endpoints: Mutex<BTreeMap<(String, &'static str), Vec<String>>>,
+    /// Host options that drivers set: key, value, instance.
+    pub(crate) options: Mutex<Vec<(String, String, String)>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Services {
+    pub(crate) fn new(run: Run, events: mpsc::Sender<Event>) -> Arc<Self> {
+        Arc::new(Self {
+            run,
+            metrics: metric::Registry::default(),
+            messages: message::PostOffice::default(),
+            config: config::ConfigService::default(),
+            watches: watch::Watches::default(),
+            endpoints: Mutex::default(),
+            options: Mutex::default(),
+            events,
+        })
+    }
+
+    /// Tells the supervisor. A host that is gone hears nothing, and needs to hear nothing.
+    pub(crate) fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// What services need to know of an instance.
+#[derive(Debug)]
+pub(crate) struct InstanceInfo {
+    pub(crate) id: InstanceId,
+    pub(crate) name: String,
+    pub(crate) deadlines: Deadlines,
+}
+
+/// How long each kind of call may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    pub(crate) load: std::time::Duration,
+    pub(crate) init: std::time::Duration,
+    pub(crate) receive: std::time::Duration,
+    pub(crate) hook: std::time::Duration,
+    pub(crate) process: std::time::Duration,
+    pub(crate) check: std::time::Duration,
+    pub(crate) shutdown: std::time::Duration,
+}

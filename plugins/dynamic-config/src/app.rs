@@ -1,0 +1,144 @@
+//! What all requests share: the plan, the store, the queue, the phase of the instance's life.
+//!
+//! Nothing here answers a request.
+
+use crate::{
+    error::{Problem, Slug},
+    settings::{Plan, Profile},
+    slots::Slots,
+    status::Weights,
+    store::Store,
+    token::Tokens,
+    writer::Queue,
+};
+use axum::body::Bytes;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+use tokio::sync::Semaphore;
+
+/// Memory of all bodies in flight, in bytes (config-api §12).
+const BODIES_BYTES_MAX: usize = 64 << 20;
+
+/// See the module.
+pub(crate) struct App {
+    pub(crate) plan: Plan,
+    pub(crate) facts: Facts,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) queue: Queue,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) slots: Slots,
+    pub(crate) phase: Phase,
+    /// Bytes of bodies that may still be taken in.
+    pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) weights: Arc<Mutex<Weights>>,
+    warnings: Mutex<BTreeSet<&'static str>>,
+}
+
+/// What does not change while the instance runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) instance: String,
+    /// Of the addresses that were bound.
+    pub(crate) urls: Vec<String>,
+    /// The schema in force, canonical.
+    pub(crate) schema: Bytes,
+    pub(crate) durable: bool,
+    pub(crate) store_id: String,
+    /// UTC, RFC 3339 with microseconds.
+    pub(crate) started_at: String,
+}
+
+impl App {
+    pub(crate) fn new(
+        plan: Plan,
+        facts: Facts,
+        store: Arc<dyn Store>,
+        queue: Queue,
+        tokens: Option<Tokens>,
+    ) -> Self {
+        let mut warnings = BTreeSet::new();
+        let open = plan.profile == Profile::Standard && !plan.listen.is_empty() && tokens.is_none();
+        if open {
+            warnings.insert("loopback-open");
+        }
+        Self {
+            slots: Slots::new(plan.limits.connections),
+            plan,
+            facts,
+            store,
+            queue,
+            tokens,
+            phase: Phase::default(),
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            weights: Arc::default(),
+            warnings: Mutex::new(warnings),
+        }
+    }
+
+    pub(crate) fn warn(&self, warning: &'static str) {
+        self.lock_warnings().insert(warning);
+    }
+
+    /// Sorted.
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
+        self.lock_warnings().iter().copied().collect()
+    }
+
+    fn lock_warnings(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far the instance's life has come. It only ever goes on.
+#[derive(Default)]
+pub(crate) struct Phase(AtomicU8);
+
+impl Phase {
+    const READY: u8 = 1;
+    const LEAVING: u8 = 2;
+    const STOPPING: u8 = 3;
+
+    /// Init is about to return.
+    pub(crate) fn set_ready(&self) {
+        self.0.fetch_max(Self::READY, Ordering::Release);
+    }
+
+    /// The host is going to stop: readiness says so, everything else goes on.
+    pub(crate) fn set_leaving(&self) {
+        self.0.fetch_max(Self::LEAVING, Ordering::Release);
+    }
+
+    /// No more changes.
+    pub(crate) fn set_stopping(&self) {
+        self.0.fetch_max(Self::STOPPING, Ordering::Release);
+    }
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Why the instance is not ready; empty where it is.
+    pub(crate) fn reasons(&self) -> &'static [&'static str] {
+        match self.get() {
+            Self::READY => &[],
+            0 => &["starting"],
+            _ => &["stopping"],
+        }
+    }
+
+    /// Step 9 of config-api §2: reads are served as long as there is a connection to serve them on.
+    pub(crate) fn admits(&self, changes: bool) -> Result<(), Problem> {
+        match self.get() {
+            0 => Err(Problem::new(Slug::NotReady, "the instance is starting")),
+            Self::STOPPING if changes => {
+                Err(Problem::new(Slug::ShuttingDown, "the instance is stopping"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

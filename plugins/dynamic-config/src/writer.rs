@@ -1,0 +1,278 @@
+//! The thread `cfg-write`: takes what is queued, at most 64 changes, and asks the store once (config-api §1, group commit).
+//!
+//! It is the only place that calls `apply`, which blocks; the listener's runtime never does. Nothing waits for a group to
+//! fill, and a panic refuses the group in hand and nothing else.
+
+use crate::{
+    error::Slug,
+    store::{Applied, Refused, Store, host_refusal},
+};
+use hotshoe_plugin_api::Change;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+use tokio::sync::oneshot;
+
+/// Changes of one group: what one sync of a journal is shared by.
+const GROUP_MAX: usize = 64;
+/// Changes that may wait (config-api §12).
+const QUEUED_MAX: usize = 4_096;
+
+/// What a change came to.
+pub(crate) type Outcome = Result<Applied, Refused>;
+
+type Look = Box<dyn FnOnce(&dyn Store) + Send>;
+
+enum Job {
+    Change(Change, oneshot::Sender<Outcome>),
+    /// Reads what only the store's lock can show, between two groups.
+    Look(Look),
+    Stop,
+}
+
+/// The writing end. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    jobs: Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queued: AtomicUsize,
+    abandoned: AtomicBool,
+}
+
+/// The thread's end.
+pub(crate) struct Writer {
+    jobs: Receiver<Job>,
+    shared: Arc<Shared>,
+}
+
+pub(crate) fn queue() -> (Queue, Writer) {
+    let (sender, receiver) = channel();
+    let shared = Arc::new(Shared::default());
+    let queue = Queue {
+        jobs: sender,
+        shared: Arc::clone(&shared),
+    };
+    let writer = Writer {
+        jobs: receiver,
+        shared,
+    };
+    (queue, writer)
+}
+
+impl Queue {
+    /// Queues a change and waits for its outcome.
+    pub(crate) async fn change(&self, change: Change) -> Outcome {
+        if self.shared.queued.fetch_add(1, Ordering::Relaxed) >= QUEUED_MAX {
+            self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+            let detail = format!("{QUEUED_MAX} changes are waiting");
+            return Err(Refused::new(Slug::Busy, detail));
+        }
+        let (sender, receiver) = oneshot::channel();
+        if self.jobs.send(Job::Change(change, sender)).is_err() {
+            return Err(stopping());
+        }
+        receiver.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Runs `look` between two groups; `None` once the thread has ended.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&dyn Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let job = Job::Look(Box::new(move |store| {
+            // A client that is gone does not need it any more.
+            let _ = sender.send(look(store));
+        }));
+        self.jobs.send(job).ok()?;
+        receiver.await.ok()
+    }
+
+    /// Ends the thread when all that was queued before is done.
+    pub(crate) fn stop(&self) {
+        // It may have ended already.
+        let _ = self.jobs.send(Job::Stop);
+    }
+
+    /// Refuses what is still queued instead of applying it.
+    pub(crate) fn abandon(&self) {
+        self.shared.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+fn stopping() -> Refused {
+    Refused::new(Slug::ShuttingDown, "the instance is stopping")
+}
+
+impl Writer {
+    /// The thread's whole life.
+    pub(crate) fn run(self, store: &dyn Store) {
+        while let Ok(first) = self.jobs.recv() {
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            let after = loop {
+                match next.take() {
+                    Some(Job::Change(change, answer)) => group.push((change, answer)),
+                    other => break other,
+                }
+                if group.len() < GROUP_MAX {
+                    next = self.jobs.try_recv().ok();
+                }
+            };
+            self.shared.queued.fetch_sub(group.len(), Ordering::Relaxed);
+            if !group.is_empty() {
+                self.apply(store, group);
+            }
+            match after {
+                Some(Job::Look(look)) => guarded(|| look(store)).unwrap_or_default(),
+                Some(Job::Stop) => return,
+                Some(Job::Change(..)) | None => {}
+            }
+        }
+    }
+
+    fn apply(&self, store: &dyn Store, group: Vec<(Change, oneshot::Sender<Outcome>)>) {
+        let (changes, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let refuse_all = |refused: &Refused| vec![Err(refused.clone()); changes.len()];
+        let mut outcomes = if self.shared.abandoned.load(Ordering::Relaxed) {
+            refuse_all(&stopping())
+        } else {
+            match guarded(|| store.apply(&changes)) {
+                Some(Ok(outcomes)) => outcomes,
+                Some(Err(error)) => refuse_all(&host_refusal(&error)),
+                None => refuse_all(&Refused::new(Slug::Internal, "the store could not be asked")),
+            }
+        };
+        let missing = changes.len().saturating_sub(outcomes.len());
+        let unanswered = Refused::new(Slug::Internal, "the store answered fewer changes than it was asked");
+        outcomes.extend(vec![Err(unanswered); missing]);
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // A client that is gone learns its outcome from the history.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// Runs `work` so that a panic ends nothing but it.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    if outcome.is_err() {
+        tracing::error!("a call into the store panicked");
+    }
+    outcome.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Entry, Snapshot};
+    use hotshoe_plugin_api::{Error, Operation, Result};
+    use std::sync::Mutex;
+
+    /// Notes the size of every group; fails or panics when told.
+    #[derive(Default)]
+    struct Sizes {
+        groups: Mutex<Vec<usize>>,
+        panics: AtomicBool,
+    }
+
+    impl Store for Sizes {
+        fn apply(&self, changes: &[Change]) -> Result<Vec<Result<Applied, Refused>>> {
+            assert!(!self.panics.load(Ordering::Relaxed), "told to");
+            self.groups.lock().unwrap().push(changes.len());
+            Ok(vec![Ok(Applied::default()); changes.len()])
+        }
+
+        fn current(&self) -> Result<Snapshot> {
+            Err(Error::new("unused"))
+        }
+
+        fn history(&self, _: Option<u64>, _: u32) -> Result<Vec<Entry>> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    fn send(queue: &Queue, count: usize) -> Vec<oneshot::Receiver<Outcome>> {
+        let one = |_| {
+            let (sender, receiver) = oneshot::channel();
+            let change = Change::from(Operation::Touch);
+            queue.jobs.send(Job::Change(change, sender)).unwrap();
+            queue.shared.queued.fetch_add(1, Ordering::Relaxed);
+            receiver
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn what_is_queued_goes_in_groups_of_at_most_64() {
+        let (queue, writer) = queue();
+        let receivers = send(&queue, 150);
+        queue.stop();
+        let store = Sizes::default();
+        writer.run(&store);
+        assert_eq!(*store.groups.lock().unwrap(), [64, 64, 22]);
+        for receiver in receivers {
+            assert!(block_on(receiver).unwrap().is_ok());
+        }
+        assert_eq!(queue.shared.queued.load(Ordering::Relaxed), 0);
+        let refused = block_on(queue.change(Change::from(Operation::Touch)));
+        assert_eq!(refused.unwrap_err().slug, Slug::ShuttingDown);
+    }
+
+    #[test]
+    fn a_panic_refuses_its_group_and_the_thread_goes_on() {
+        let (queue, writer) = queue();
+        let store = Arc::new(Sizes::default());
+        store.panics.store(true, Ordering::Relaxed);
+        let receivers = send(&queue, 2);
+        let healed = Arc::clone(&store);
+        let job = move |_: &dyn Store| healed.panics.store(false, Ordering::Relaxed);
+        queue.jobs.send(Job::Look(Box::new(job))).unwrap();
+        let later = send(&queue, 1);
+        queue.stop();
+        writer.run(&*store);
+        for receiver in receivers {
+            assert_eq!(block_on(receiver).unwrap().unwrap_err().slug, Slug::Internal);
+        }
+        for receiver in later {
+            assert!(block_on(receiver).unwrap().is_ok());
+        }
+    }
+
+    #[test]
+    fn abandoned_changes_are_refused_and_not_applied() {
+        let (queue, writer) = queue();
+        let receivers = send(&queue, 3);
+        queue.abandon();
+        queue.stop();
+        let store = Sizes::default();
+        writer.run(&store);
+        assert!(store.groups.lock().unwrap().is_empty());
+        for receiver in receivers {
+            let refused = block_on(receiver).unwrap().unwrap_err();
+            assert_eq!(refused.slug, Slug::ShuttingDown);
+        }
+    }
+
+    #[test]
+    fn a_full_queue_is_busy() {
+        let (queue, _writer) = queue();
+        drop(send(&queue, QUEUED_MAX));
+        let refused = block_on(queue.change(Change::from(Operation::Touch))).unwrap_err();
+        assert_eq!(refused.slug, Slug::Busy);
+    }
+}

@@ -1,0 +1,230 @@
+//! Builds what the tests drive, once per test process, and knows where it lies.
+//!
+//! `cargo test` builds neither another package's binary nor a library that only exists to be loaded, so this asks cargo, at
+//! run time, and takes every path from its answer; never from a guessed folder, and never from a build script, where a
+//! nested cargo would wait for the folder's lock for ever.
+
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+/// Set by `cargo test` for the test's own package. A nested build must not see them: build scripts watch some.
+const FOREIGN_VARIABLES: [&str; 8] = [
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_BIN_",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "CARGO_MAKEFLAGS",
+    "OUT_DIR",
+];
+
+/// What one cargo call made: paths by the target's name, with `-` as `_`.
+#[derive(Debug, Default)]
+struct Built {
+    executables: BTreeMap<String, PathBuf>,
+    libraries: BTreeMap<String, PathBuf>,
+}
+
+/// The root of the workspace that is tested.
+#[must_use]
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the workspace")
+}
+
+/// The `hotshoe` binary.
+///
+/// - Panics: the workspace does not build.
+#[must_use]
+pub fn hotshoe() -> &'static Path {
+    workspace()
+        .executables
+        .get("hotshoe")
+        .expect("host/ has a binary called hotshoe")
+}
+
+/// A plugin library of the workspace, by its crate's name: `hotshoe-quickstart`.
+///
+/// - Panics: there is none of that name, or the workspace does not build.
+#[must_use]
+pub fn library(package: &str) -> &'static Path {
+    named(workspace(), package)
+}
+
+/// A library of the fixtures' workspace, by its crate's name: `misbehave`.
+///
+/// - Panics: there is none of that name, or the fixtures do not build.
+#[must_use]
+pub fn fixture(package: &str) -> &'static Path {
+    static FIXTURES: OnceLock<Built> = OnceLock::new();
+    named(
+        FIXTURES.get_or_init(|| build(fixtures_command("build"))),
+        package,
+    )
+}
+
+/// The fixture whose panics abort. Built by itself: the flag is for the last crate alone, so nothing else is compiled anew.
+#[must_use]
+pub fn panic_abort() -> &'static Path {
+    static PANIC_ABORT: OnceLock<Built> = OnceLock::new();
+    let built = PANIC_ABORT.get_or_init(|| {
+        let mut command = fixtures_command("rustc");
+        command.args(["--package", "panic-abort", "--", "-C", "panic=abort"]);
+        build(command)
+    });
+    named(built, "panic-abort")
+}
+
+/// A copy of `library` in `folder` with the first `from` replaced by `to`, which is as long: a crime that needs a file of
+/// its own, without a crate of its own.
+///
+/// - Panics: the library holds no `from`, or the lengths differ.
+#[must_use]
+pub fn patched(library: &Path, folder: &Path, from: &str, to: &str) -> PathBuf {
+    assert_eq!(
+        from.len(),
+        to.len(),
+        "a patch keeps every offset in the file"
+    );
+    let mut bytes = fs::read(library).expect("a library that cargo just built");
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from.as_bytes())
+        .unwrap_or_else(|| panic!("{} holds no `{from}`", library.display()));
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    let copy = folder.join(library.file_name().expect("a library has a file name"));
+    fs::write(&copy, bytes).expect("the test's own folder takes a file");
+    copy
+}
+
+/// What `cargo metadata --locked` says of the workspace at `manifest`.
+#[must_use]
+pub fn metadata(manifest: &Path) -> Value {
+    let mut command = cargo("metadata", manifest);
+    command.args(["--locked", "--format-version", "1"]);
+    json(&output_of(command))
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("cargo metadata answers JSON")
+}
+
+fn workspace() -> &'static Built {
+    static WORKSPACE: OnceLock<Built> = OnceLock::new();
+    WORKSPACE.get_or_init(|| {
+        let mut command = build_command("build", &workspace_root().join("Cargo.toml"));
+        command.arg("--workspace");
+        build(command)
+    })
+}
+
+/// Fixtures are built below the main target folder, in one of their own: there their lock is nobody else's.
+fn fixtures_command(subcommand: &str) -> Command {
+    let root = workspace_root();
+    let mut metadata = cargo("metadata", &root.join("Cargo.toml"));
+    metadata.args(["--no-deps", "--format-version", "1"]);
+    let metadata = json(&output_of(metadata));
+    let target = metadata["target_directory"]
+        .as_str()
+        .expect("cargo has a target folder");
+    let mut command = build_command(subcommand, &root.join("tests/fixtures/Cargo.toml"));
+    command
+        .arg("--target-dir")
+        .arg(Path::new(target).join("fixtures"));
+    command
+}
+
+fn build_command(subcommand: &str, manifest: &Path) -> Command {
+    let mut command = cargo(subcommand, manifest);
+    command.arg("--message-format=json-render-diagnostics");
+    // What is driven was built as the tests were.
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command
+}
+
+fn cargo(subcommand: &str, manifest: &Path) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.arg(subcommand).arg("--manifest-path").arg(manifest);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if FOREIGN_VARIABLES
+            .iter()
+            .any(|foreign| text.starts_with(foreign))
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn output_of(mut command: Command) -> Vec<u8> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo is there: it runs this test");
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+fn build(command: Command) -> Built {
+    let mut built = Built::default();
+    for line in output_of(command).split(|byte| *byte == b'\n') {
+        // Cargo's own lines are JSON; whatever else stands there is a build script's or a compiler's.
+        let Ok(message) = serde_json::from_slice::<Value>(line) else {
+            continue;
+        };
+        if message["reason"] == "compiler-artifact" {
+            note(&mut built, &message);
+        }
+    }
+    built
+}
+
+fn note(built: &mut Built, artifact: &Value) {
+    let target = &artifact["target"];
+    let name = target["name"]
+        .as_str()
+        .unwrap_or_default()
+        .replace('-', "_");
+    if let Some(executable) = artifact["executable"].as_str() {
+        built.executables.insert(name, executable.into());
+        return;
+    }
+    let files = artifact["filenames"].as_array().into_iter().flatten();
+    let suffix = format!(".{}", env::consts::DLL_EXTENSION);
+    let library = files
+        .filter_map(Value::as_str)
+        .find(|file| file.ends_with(&suffix));
+    let kinds = target["kind"].as_array().into_iter().flatten();
+    // A procedural macro is a shared library as well, but nobody's plugin.
+    if let (Some(library), true) = (library, kinds.into_iter().any(|kind| kind == "cdylib")) {
+        built.libraries.insert(name, library.into());
+    }
+}
+
+fn named(built: &'static Built, package: &str) -> &'static Path {
+    let name = package.replace('-', "_");
+    built.libraries.get(&name).unwrap_or_else(|| {
+        panic!(
+            "cargo built no library `{name}`, only {:?}",
+            built.libraries.keys()
+        )
+    })
+}

@@ -1,0 +1,26 @@
+//! What the suite stands on: it builds what it drives, runs the real binary in a folder of its own, and waits for events.
+//!
+//! Nothing in here sleeps or polls a clock: every wait is for a line, a byte, a trace or an exit, under a deadline, and a
+//! missed deadline prints everything that did arrive (STYLE R26). It uses nothing of the host but its binary and its files.
+#![forbid(unsafe_code)]
+
+pub mod artifacts;
+mod collect;
+mod entry;
+mod host;
+pub mod http;
+mod log;
+mod setup;
+mod trace;
+
+pub use collect::{Collected, Collector};
+pub use entry::Entry;
+pub use host::{Exit, TestHost};
+pub use log::LogLine;
+pub use setup::{Finished, Setup};
+pub use trace::{Trace, TraceLine};
+
+use std::time::Duration;
+
+/// How long any wait lasts at most: for what takes milliseconds on an idle machine, on one that is anything but idle.
+pub const DEADLINE: Duration = Duration::from_secs(20);

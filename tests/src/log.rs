@@ -1,0 +1,65 @@
+//! A line of the host's log, as `--log-format json` writes it.
+
+use serde_json::Value;
+
+/// One line of stderr.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    text: String,
+    json: Value,
+}
+
+impl LogLine {
+    /// Anything is a line; what is no JSON has neither message nor fields.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            json: serde_json::from_str(text).unwrap_or_default(),
+        }
+    }
+
+    /// The line as it came.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The message, or "".
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.field("message")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// `ERROR`, `WARN`, `INFO`, …, or "".
+    #[must_use]
+    pub fn level(&self) -> &str {
+        self.json["level"].as_str().unwrap_or_default()
+    }
+
+    /// A field of the event, wherever the format puts it.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.json["fields"]
+            .get(name)
+            .or_else(|| self.json.get(name))
+    }
+
+    /// A field as text; a number as its digits.
+    #[must_use]
+    pub fn text_of(&self, name: &str) -> String {
+        match self.field(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// Whether the line is about that instance.
+    #[must_use]
+    pub fn is_of(&self, plugin: &str) -> bool {
+        self.text_of("plugin") == plugin
+    }
+}

@@ -1,0 +1,9 @@
+//! Every case through the real binary, in one test binary: it is linked once, and what it drives is built once.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap in here is a failed test, with its line"
+)]
+
+mod fixtures;
+mod tidy;
