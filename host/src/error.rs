@@ -72,6 +72,15 @@ impl fmt::Display for Place {
     }
 }
 
+/// `sentence (file:line)`: a sentence that stands alone in a log.
+#[must_use]
+pub fn located(sentence: &str, at: &Place) -> String {
+    match at.line {
+        0 => format!("{sentence} ({})", at.file.display()),
+        line => format!("{sentence} ({}:{line})", at.file.display()),
+    }
+}
+
 /// One thing that is wrong. `{}` is the headline, which stands alone; `{:#}` adds the details, a line each.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
@@ -153,6 +162,14 @@ impl Problem {
     /// Where it stands.
     #[must_use]
     pub fn at(mut self, at: Place) -> Self {
+        self.at = Some(at);
+        self
+    }
+
+    /// Where it stands in a text file; the headline gets file and line too, so that it stands alone in a log.
+    #[must_use]
+    pub fn in_file(mut self, at: Place) -> Self {
+        self.headline = located(&self.headline, &at);
         self.at = Some(at);
         self
     }

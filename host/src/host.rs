@@ -8,8 +8,9 @@ use crate::{
     },
     config_file::{self, Config, PluginEntry},
     error::{Blame, ExitCode, Problem, Severity},
+    half::{self, DriversElsewhere, ExecutorSlot, Pin},
     machine::{
-        InstanceId,
+        ExecutorId, InstanceId,
         supervisor::{self, Event, Supervisor},
     },
     runtime::{
@@ -30,6 +31,7 @@ use crate::{
 use hotshoe_abi::{ABI_VERSION, Entry, Failure, failure_kind};
 use parking_lot::{Mutex, RwLock};
 use std::{
+    collections::BTreeMap,
     fmt,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -61,6 +63,24 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// A failure of a [`crate::DriversElsewhere`]'s own.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { kind: failure_kind::ERROR, message: message.into() }
+    }
+
+    /// The other half cannot be reached.
+    pub fn gone(message: impl Into<String>) -> Self {
+        Self { kind: failure_kind::GONE, message: message.into() }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        failure(error.kind, error.message)
+    }
+}
+
 impl From<Failure> for CallError {
     fn from(failure: Failure) -> Self {
         Self { kind: failure.kind, message: failure.message.into_string() }
@@ -85,6 +105,8 @@ pub struct Builder {
     stdout: Option<OwnedFd>,
     observer: Option<Observer>,
     side: Side,
+    drivers: Option<Arc<dyn DriversElsewhere>>,
+    extra: Vec<(String, BTreeMap<String, String>)>,
     problems: Vec<Problem>,
 }
 
@@ -98,6 +120,8 @@ impl Builder {
             stdout: None,
             observer: None,
             side: Side::Both,
+            drivers: None,
+            extra: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -181,6 +205,19 @@ impl Builder {
     /// Runs one half only: the drivers and checkers, or the executors.
     pub fn side(mut self, side: Side) -> Self {
         self.side = side;
+        self
+    }
+
+    /// An executors' half: messages to drivers go through `link`, executors are [`Host::slot`]s.
+    pub fn drivers_elsewhere(mut self, link: Arc<dyn DriversElsewhere>) -> Self {
+        self.side = Side::Executors;
+        self.drivers = Some(link);
+        self
+    }
+
+    /// What an instance's driver answered as extra conf, where that driver is elsewhere ([`Host::extra_conf`]).
+    pub fn extra_conf(mut self, instance: &str, extra: BTreeMap<String, String>) -> Self {
+        self.extra.push((instance.to_owned(), extra));
         self
     }
 
@@ -285,7 +322,7 @@ pub struct Host {
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     started: Mutex<Option<Instant>>,
     backends: Arc<[Arc<dyn Backend>]>,
-    drain: Duration,
+    chain: Arc<[InstanceId]>,
     /// Removed with the host.
     _run_dir: Option<tempfile::TempDir>,
 }
@@ -332,6 +369,7 @@ impl Host {
         let config = builder.config;
         let supervisor = Supervisor::new(supervisor_plan(&plan, &config, builder.side));
         let chain: Arc<[InstanceId]> = chain(&plan, &config).into();
+        let kept_chain = Arc::clone(&chain);
         let (mut infos, mut backends, mut abouts, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (number, prepared) in plan.instances.into_iter().enumerate() {
             let about = About::of(&prepared);
@@ -342,14 +380,15 @@ impl Host {
                 deadlines: deadlines(&prepared.entry),
             });
             infos.push(Arc::clone(&info));
-            backends.push(backend(prepared, info, &services, &about.hook_errors));
+            let extra = builder.extra.iter().find(|(name, _)| *name == about.name);
+            let link = builder.drivers.as_ref();
+            backends.push(backend(prepared, info, &services, &about.hook_errors, link, extra.map(|(_, extra)| extra)));
             abouts.push(about);
         }
         let backends: Arc<[Arc<dyn Backend>]> = backends.into();
         let snapshot = Arc::new(RwLock::new(Snapshot::default()));
         let (progress, progress_seen) = watch::channel(Progress::Starting);
         let counts = Arc::<stream::Counts>::default();
-        let drain = config.executors.drain;
         let counted = config.stream.as_ref().map(|_| Arc::clone(&counts));
         let event_loop = EventLoop {
             supervisor,
@@ -378,7 +417,7 @@ impl Host {
             thread: Mutex::new(None),
             started: Mutex::new(None),
             backends,
-            drain,
+            chain: kept_chain,
             _run_dir: owned_dir,
         }
     }
@@ -497,6 +536,62 @@ impl Host {
     pub fn current(&self, topic: &str) -> Result<(u64, Vec<u8>), CallError> {
         let snapshot = self.services.config.snapshot(topic, 0)?;
         Ok((snapshot.generation, snapshot.document.into()))
+    }
+
+    /// Pins the newest config set.
+    #[must_use]
+    pub fn pin(&self) -> Pin {
+        Pin(self.services.config.pin())
+    }
+
+    /// Pins by a key of the program's own: the first asker pins the newest set, later ones get the same for as long as
+    /// anybody keeps it.
+    #[must_use]
+    pub fn pin_by(&self, key: &str) -> Pin {
+        Pin(self.services.config.pin_by(key))
+    }
+
+    /// Takes in a config set of the half that owns the stores ([`Pin::encode`]); the newest becomes current here.
+    ///
+    /// # Errors
+    /// The bytes are no encoded set.
+    pub fn install(&self, set: &[u8]) -> Result<Pin, CallError> {
+        half::install(&self.services, set)
+    }
+
+    /// An executor of an executors' half, not started yet. Its chain is `[stream] processors`, or every instance with a
+    /// processor, in init order, where there is no `[stream]`. After the host was started.
+    #[must_use]
+    pub fn slot(&self, id: u32) -> ExecutorSlot {
+        let all = (0..self.backends.len()).map(InstanceId);
+        let on_executors = |about: &About| about.parts.iter().any(|part| matches!(*part, "executor" | "processor"));
+        let instances: Vec<_> = all
+            .filter(|place| self.instances.get(place.0).is_some_and(on_executors))
+            .map(|place| (place, Arc::clone(&self.backends[place.0])))
+            .collect();
+        let processes = |place: &InstanceId| self.instances[place.0].parts.contains(&"processor");
+        let chain = match self.chain.is_empty() {
+            false => self.chain.to_vec(),
+            true => instances.iter().map(|(place, _)| *place).filter(processes).collect(),
+        };
+        let names = instances.iter().map(|(place, _)| (self.instances[place.0].name.clone(), *place)).collect();
+        ExecutorSlot::new(ExecutorId(id), instances, names, chain)
+    }
+
+    /// What an instance's driver answered in init, for the executors' half.
+    #[must_use]
+    pub fn extra_conf(&self, instance: &str) -> BTreeMap<String, String> {
+        let place = self.instances.iter().position(|about| about.name == instance);
+        place.and_then(|place| self.backends.get(place)).map(|backend| backend.extra_conf()).unwrap_or_default()
+    }
+
+    /// Where what drivers broadcast goes, in a drivers' half: called with the instance's name, on the driver's thread.
+    pub fn on_broadcast(&self, deliver: impl Fn(&str, &[u8]) -> Result<(), CallError> + Send + Sync + 'static) {
+        let names: Vec<String> = self.instances.iter().map(|about| about.name.clone()).collect();
+        self.services.messages.enter_executor(Arc::new(move |instance, message| {
+            let name = names.get(instance.0).map_or("", String::as_str);
+            deliver(name, message).map_err(Into::into)
+        }));
     }
 
     /// The JSON Schema of an instance's settings; after the host was started.
@@ -721,7 +816,6 @@ impl About {
 fn deadlines(entry: &PluginEntry) -> Deadlines {
     let deadlines = &entry.deadlines;
     Deadlines {
-        load: deadlines.load,
         init: deadlines.init,
         receive: deadlines.receive,
         hook: deadlines.hook,
@@ -744,7 +838,8 @@ fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervi
     supervisor::Plan {
         instances: instances.collect(),
         order: plan.order.iter().copied().map(InstanceId).collect(),
-        executors: config.executors.count,
+        // In an executors' half the program calls them itself: they are slots, without threads of the host's.
+        executors: if side == Side::Executors { 0 } else { config.executors.count },
         executor_restarts_max: config.executors.max_restarts,
         drain: config.executors.drain,
         stream: config.stream.is_some(),
@@ -764,6 +859,8 @@ fn backend(
     info: Arc<InstanceInfo>,
     services: &Arc<Services>,
     hook_errors: &Arc<AtomicU64>,
+    link: Option<&Arc<dyn DriversElsewhere>>,
+    extra: Option<&BTreeMap<String, String>>,
 ) -> Arc<dyn Backend> {
     let parts = prepared.code.parts();
     let (place, hidden) = (prepared.entry.settings.clone(), prepared.entry.settings.clone());
@@ -780,12 +877,16 @@ fn backend(
     let name = info.name.clone();
     let backend =
         Arc::new(InProcess::new(info, Arc::clone(services), parts, origin, settings, Arc::clone(hook_errors)));
+    if let Some(extra) = extra {
+        backend.set_extra_conf(extra.clone());
+    }
     let driver = Arc::downgrade(&backend);
-    let to_driver = parts.driver.then(|| -> crate::services::message::ToDriver {
-        Arc::new(move |mail| match driver.upgrade() {
+    let to_driver = parts.driver.then(|| match link {
+        Some(link) => half::to_driver(link, &name),
+        None => Arc::new(move |mail| match driver.upgrade() {
             Some(driver) => driver.deliver(mail),
             None => Err(failure(failure_kind::CLOSED, "the host is gone")),
-        })
+        }),
     });
     backend.count_messages(services.messages.enter(&name, to_driver));
     backend

@@ -24,14 +24,18 @@
 mod backend;
 pub mod config_file;
 pub mod error;
+mod half;
 mod host;
+#[allow(unreachable_pub, reason = "what a pure machine offers is its own surface, whoever may see it")]
 mod machine;
 mod runtime;
 mod services;
 pub mod status;
+#[allow(unreachable_pub, reason = "leaves with a surface of their own, whoever may see it")]
 mod stream;
 
 pub use error::{Blame, ExitCode, Place, Problem, Severity};
+pub use half::{DriversElsewhere, ExecutorSlot, Pin, TaskOutcome};
 pub use host::{BuildError, Builder, CallError, EntryOf, Host, Side};
 pub use machine::supervisor::State;
 pub use services::metric::MetricValue;

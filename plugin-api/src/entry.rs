@@ -281,7 +281,7 @@ macro_rules! __export_plugin {
                 panic: if cfg!(panic = "abort") { "abort" } else { "unwind" },
                 profile: if cfg!(debug_assertions) { "debug" } else { "release" },
             };
-            const LEN: usize = MANIFEST.len();
+            const LEN: usize = MANIFEST.stamp_len();
 
             #[used]
             #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".hotshoe"))]

@@ -21,7 +21,7 @@ pub struct Manifest {
 impl Manifest {
     /// Length of the stamp in bytes.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn stamp_len(&self) -> usize {
         assert!(
             is_name(self.name),
             "a plugin's name is [a-z0-9][a-z0-9._-]*, at most 64 bytes: rename the crate or write `export_plugin!(Type as \"name\": …)`"
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_stamp_is_exactly_as_long_as_it_says() {
-        const LEN: usize = MANIFEST.len();
+        const LEN: usize = MANIFEST.stamp_len();
         let stamp: [u8; LEN] = MANIFEST.stamp();
         let text = std::str::from_utf8(&stamp).unwrap();
         assert!(

@@ -135,7 +135,7 @@ impl<'a> Output<'a> {
             return;
         }
         for part in parts {
-            self.out.bytes.extend_from_copy_slice((*part).into());
+            self.out.bytes.extend_from_copy_slice(part);
         }
         // Fits: OUTPUT_BYTES_MAX is far below 4 GiB.
         self.out.offsets.push(end as u32);

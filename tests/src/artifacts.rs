@@ -34,6 +34,36 @@ struct Built {
     libraries: BTreeMap<String, PathBuf>,
 }
 
+/// How something is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// `cargo build`
+    Debug,
+    /// `cargo build --release`
+    Release,
+}
+
+impl Profile {
+    /// As the tests themselves were compiled, and with them everything that they drive.
+    #[must_use]
+    pub const fn of_tests() -> Self {
+        if cfg!(debug_assertions) {
+            Self::Debug
+        } else {
+            Self::Release
+        }
+    }
+
+    /// The one that the tests were not compiled in.
+    #[must_use]
+    pub const fn other() -> Self {
+        match Self::of_tests() {
+            Self::Debug => Self::Release,
+            Self::Release => Self::Debug,
+        }
+    }
+}
+
 /// The root of the workspace that is tested.
 #[must_use]
 pub fn workspace_root() -> &'static Path {
@@ -85,6 +115,47 @@ pub fn panic_abort() -> &'static Path {
     named(built, "panic-abort")
 }
 
+/// An executable of the workspace, by its crate's name: `hotshoe-embedding`.
+///
+/// - Panics: there is none of that name, or the workspace does not build.
+#[must_use]
+pub fn executable(package: &str) -> &'static Path {
+    let name = package.replace('-', "_");
+    let executable = workspace().executables.get(&name);
+    executable.unwrap_or_else(|| panic!("cargo built no executable `{name}`"))
+}
+
+/// The library `name` of a workspace that is a stranger's: what `cargo build --manifest-path MANIFEST` makes there. Its
+/// target folder lies below the main one, shared by all strangers, so that what they depend on is compiled once.
+///
+/// - Panics: it does not build, or there is no such library.
+#[must_use]
+pub fn stranger(manifest: &Path, name: &str, profile: Profile) -> PathBuf {
+    let mut command = build_command("build", manifest, profile);
+    command
+        .arg("--target-dir")
+        .arg(target_folder().join("third-party"));
+    let built = build(command);
+    let library = built.libraries.get(name);
+    let library = library.unwrap_or_else(|| panic!("cargo built no library `{name}`: {built:?}"));
+    library.clone()
+}
+
+/// The folder that cargo builds this workspace in.
+///
+/// - Panics: cargo does not say.
+#[must_use]
+pub fn target_folder() -> &'static Path {
+    static TARGET: OnceLock<PathBuf> = OnceLock::new();
+    TARGET.get_or_init(|| {
+        let mut metadata = cargo("metadata", &workspace_root().join("Cargo.toml"));
+        metadata.args(["--no-deps", "--format-version", "1"]);
+        let metadata = json(&output_of(metadata));
+        let target = metadata["target_directory"].as_str();
+        target.expect("cargo has a target folder").into()
+    })
+}
+
 /// A copy of `library` in `folder` with the first `from` replaced by `to`, which is as long: a crime that needs a file of
 /// its own, without a crate of its own.
 ///
@@ -122,7 +193,11 @@ fn json(bytes: &[u8]) -> Value {
 fn workspace() -> &'static Built {
     static WORKSPACE: OnceLock<Built> = OnceLock::new();
     WORKSPACE.get_or_init(|| {
-        let mut command = build_command("build", &workspace_root().join("Cargo.toml"));
+        let mut command = build_command(
+            "build",
+            &workspace_root().join("Cargo.toml"),
+            Profile::of_tests(),
+        );
         command.arg("--workspace");
         build(command)
     })
@@ -130,25 +205,18 @@ fn workspace() -> &'static Built {
 
 /// Fixtures are built below the main target folder, in one of their own: there their lock is nobody else's.
 fn fixtures_command(subcommand: &str) -> Command {
-    let root = workspace_root();
-    let mut metadata = cargo("metadata", &root.join("Cargo.toml"));
-    metadata.args(["--no-deps", "--format-version", "1"]);
-    let metadata = json(&output_of(metadata));
-    let target = metadata["target_directory"]
-        .as_str()
-        .expect("cargo has a target folder");
-    let mut command = build_command(subcommand, &root.join("tests/fixtures/Cargo.toml"));
+    let manifest = workspace_root().join("tests/fixtures/Cargo.toml");
+    let mut command = build_command(subcommand, &manifest, Profile::of_tests());
     command
         .arg("--target-dir")
-        .arg(Path::new(target).join("fixtures"));
+        .arg(target_folder().join("fixtures"));
     command
 }
 
-fn build_command(subcommand: &str, manifest: &Path) -> Command {
+fn build_command(subcommand: &str, manifest: &Path, profile: Profile) -> Command {
     let mut command = cargo(subcommand, manifest);
     command.arg("--message-format=json-render-diagnostics");
-    // What is driven was built as the tests were.
-    if !cfg!(debug_assertions) {
+    if profile == Profile::Release {
         command.arg("--release");
     }
     command

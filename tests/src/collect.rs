@@ -33,6 +33,12 @@ impl Collected {
             .map(|(start, end)| String::from_utf8_lossy(&self.bytes[start..end - 1]))
     }
 
+    /// How many whole lines there are.
+    #[must_use]
+    pub fn line_count(&self) -> usize {
+        self.line_ends.len()
+    }
+
     /// Nothing more will come.
     #[must_use]
     pub fn ended(&self) -> bool {

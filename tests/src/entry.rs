@@ -25,6 +25,14 @@ impl Entry {
         }
     }
 
+    /// The library at `library`, under the name that it has itself.
+    #[must_use]
+    pub fn unnamed(library: &Path) -> Self {
+        let mut entry = Self::of("", library);
+        entry.keys.remove(0);
+        entry
+    }
+
     /// The hostile fixture, well-behaved until told otherwise; it traces to `trace`.
     #[must_use]
     pub fn misbehave(name: &str, trace: &Path) -> Self {

@@ -5,6 +5,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
+use serde_json::Value;
 use std::{
     fs,
     io::Write as _,
@@ -165,6 +166,14 @@ impl<'a> TestHost<'a> {
         })
     }
 
+    /// Waits until stdout has that many lines, without looking at them: for long streams.
+    #[track_caller]
+    pub fn wait_stdout_count(&self, count: usize) {
+        self.stdout.wait(&format!("{count} lines"), |seen| {
+            (seen.line_count() >= count).then_some(())
+        });
+    }
+
     /// Stdout so far; all of it once the host has ended.
     #[must_use]
     pub fn stdout(&self) -> Vec<u8> {
@@ -266,6 +275,40 @@ impl<'a> TestHost<'a> {
     #[track_caller]
     pub fn admin(&self, path: &str) -> http::Response {
         http::get_unix(&self.setup.admin_socket(), path)
+    }
+
+    /// `GET /status`.
+    #[must_use]
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.admin("/status").json()
+    }
+
+    /// What `GET /status` says of that instance.
+    ///
+    /// - Panics: there is none of that name.
+    #[must_use]
+    #[track_caller]
+    pub fn instance(&self, name: &str) -> Value {
+        let status = self.status();
+        let instances = status["instances"].as_array();
+        let mut named = instances.into_iter().flatten();
+        named
+            .find(|instance| instance["name"] == name)
+            .unwrap_or_else(|| panic!("no instance `{name}` in {status}"))
+            .clone()
+    }
+
+    /// The problems so far that are errors, as sentences: `error[code]: …`. All of them once the host has ended.
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
+        let sentences = self.logs();
+        sentences
+            .iter()
+            .map(LogLine::sentence)
+            .filter(|line| line.starts_with("error["))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// `GET /metrics`: the samples of that name with all those labels, as (labels, value).

@@ -138,37 +138,7 @@ pub fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> Response {
 /// - Panics: as [`get`].
 #[track_caller]
 pub fn read(stream: &mut impl Read) -> Response {
-    let mut bytes = Vec::new();
-    let head_len = loop {
-        if let Some(at) = find(&bytes, b"\r\n\r\n") {
-            break at + 4;
-        }
-        assert!(
-            more(stream, &mut bytes),
-            "the answer ended in its head: {}",
-            lossy(&bytes)
-        );
-    };
-    let head = lossy(&bytes[..head_len - 4]);
-    let mut lines = head.split("\r\n");
-    let first = lines.next().unwrap_or_default();
-    let status = first
-        .strip_prefix("HTTP/1.1 ")
-        .and_then(|rest| rest.get(..3)?.parse().ok())
-        .unwrap_or_else(|| panic!("no HTTP/1.1 status line: {first:?}"));
-    let headers: Vec<(String, String)> = lines
-        .map(|line| {
-            let (name, value) = line
-                .split_once(':')
-                .unwrap_or_else(|| panic!("no header: {line:?}"));
-            (name.to_ascii_lowercase(), value.trim().to_owned())
-        })
-        .collect();
-    let mut response = Response {
-        status,
-        headers,
-        body: bytes.split_off(head_len),
-    };
+    let mut response = read_head(stream);
     if let Some(len) = response.header("content-length") {
         let len: usize = len.parse().expect("a length in digits");
         while response.body.len() < len {
@@ -195,6 +165,57 @@ pub fn read(stream: &mut impl Read) -> Response {
         while more(stream, &mut response.body) {}
     }
     response
+}
+
+/// Reads the last answer of a connection, one that has no body whatever length it names: to `HEAD`, or a 304.
+///
+/// - Panics: as [`get`]; a body came all the same.
+#[track_caller]
+pub fn read_without_body(stream: &mut impl Read) -> Response {
+    let mut response = read_head(stream);
+    while more(stream, &mut response.body) {}
+    assert_eq!(
+        response.text(),
+        "",
+        "a body where none belongs: {response:?}"
+    );
+    response
+}
+
+/// The head, and what came of the body with it.
+#[track_caller]
+fn read_head(stream: &mut impl Read) -> Response {
+    let mut bytes = Vec::new();
+    let head_len = loop {
+        if let Some(at) = find(&bytes, b"\r\n\r\n") {
+            break at + 4;
+        }
+        assert!(
+            more(stream, &mut bytes),
+            "the answer ended in its head: {}",
+            lossy(&bytes)
+        );
+    };
+    let head = lossy(&bytes[..head_len - 4]);
+    let mut lines = head.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    let status = first
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .unwrap_or_else(|| panic!("no HTTP/1.1 status line: {first:?}"));
+    let headers: Vec<(String, String)> = lines
+        .map(|line| {
+            let (name, value) = line
+                .split_once(':')
+                .unwrap_or_else(|| panic!("no header: {line:?}"));
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        })
+        .collect();
+    Response {
+        status,
+        headers,
+        body: bytes.split_off(head_len),
+    }
 }
 
 fn more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> bool {

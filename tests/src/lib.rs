@@ -7,17 +7,23 @@
 pub mod artifacts;
 mod collect;
 mod entry;
+mod gate;
 mod host;
 pub mod http;
 mod log;
+mod port;
 mod setup;
+mod snapshot;
 mod trace;
 
 pub use collect::{Collected, Collector};
 pub use entry::Entry;
+pub use gate::Gate;
 pub use host::{Exit, TestHost};
 pub use log::LogLine;
+pub use port::DefaultPort;
 pub use setup::{Finished, Setup};
+pub use snapshot::{assert_snapshot, difference};
 pub use trace::{Trace, TraceLine};
 
 use std::time::Duration;

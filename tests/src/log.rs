@@ -33,6 +33,16 @@ impl LogLine {
             .unwrap_or_default()
     }
 
+    /// What a reader sees first: the message; of a line that is no JSON, the line.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        if self.json.is_null() {
+            &self.text
+        } else {
+            self.message()
+        }
+    }
+
     /// `ERROR`, `WARN`, `INFO`, …, or "".
     #[must_use]
     pub fn level(&self) -> &str {

@@ -1,6 +1,7 @@
 //! A folder of its own for every host that a test starts: config, run_dir, state_dir and trace, all gone with the test.
 
 use crate::{Entry, LogLine, TestHost, Trace, artifacts};
+use serde_json::Value;
 use std::{
     ffi::OsString,
     fmt::Display,
@@ -137,8 +138,27 @@ impl Setup {
     #[must_use]
     #[track_caller]
     pub fn start(&self) -> TestHost<'_> {
+        self.start_file(&self.config_path())
+    }
+
+    /// Starts `hotshoe run` on a config that lies elsewhere; its run_dir is named after it.
+    ///
+    /// - Panics: the binary cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start_file(&self, config: &Path) -> TestHost<'_> {
         let mut command = self.command(&["--log-format", "json", "run"]);
-        command.arg(self.config_path());
+        command.arg(config);
+        TestHost::start(self, command)
+    }
+
+    /// Starts a command of the test's own, as a host is started: piped, and in the environment of one.
+    ///
+    /// - Panics: it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start_command(&self, mut command: Command) -> TestHost<'_> {
+        self.place(&mut command);
         TestHost::start(self, command)
     }
 
@@ -170,6 +190,19 @@ impl Setup {
         self.hotshoe(&["check", &config.display().to_string()])
     }
 
+    /// `hotshoe check hotshoe.toml --json`: how it ended, and the answer.
+    ///
+    /// - Panics: the answer is no JSON.
+    #[must_use]
+    #[track_caller]
+    pub fn check_json(&self) -> (Finished, Value) {
+        let config = self.config_path();
+        let finished = self.hotshoe(&["check", &config.display().to_string(), "--json"]);
+        let answer = serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {finished:#?}"));
+        (finished, answer)
+    }
+
     /// Runs `hotshoe run` on the config without input, to its end.
     #[must_use]
     #[track_caller]
@@ -185,11 +218,16 @@ impl Setup {
         }
     }
 
-    /// Only what a host needs: nothing of the tester's own environment decides a test.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(artifacts::hotshoe());
+        command.args(arguments);
+        self.place(&mut command);
         command
-            .args(arguments)
+    }
+
+    /// Only what a host needs: nothing of the tester's own environment decides a test.
+    pub fn place(&self, command: &mut Command) {
+        command
             .current_dir(self.folder())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -197,7 +235,6 @@ impl Setup {
             .env("XDG_RUNTIME_DIR", self.root.path().join("run"))
             .env("XDG_STATE_HOME", self.root.path().join("state"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command
     }
 
     /// The host's admin socket.
@@ -232,26 +269,37 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The first line that begins with `error[`.
+    /// The first problem that is an error, as a sentence: `error[code]: …`, whichever format the log has.
     ///
     /// - Panics: there is none; prints what there is.
     #[must_use]
     #[track_caller]
-    pub fn error(&self) -> &str {
-        let mut lines = self.stderr.lines();
-        lines
+    pub fn error(&self) -> String {
+        let lines = self.logs();
+        let mut sentences = lines.iter().map(LogLine::sentence);
+        sentences
             .find(|line| line.starts_with("error["))
             .unwrap_or_else(|| panic!("no error in {self:#?}"))
+            .to_owned()
     }
 
     /// The code between the brackets of [`error`](Self::error).
     #[must_use]
     #[track_caller]
-    pub fn error_code(&self) -> &str {
-        let rest = &self.error()["error[".len()..];
-        rest.split_once(']')
-            .expect("a code is closed by a bracket")
-            .0
+    pub fn error_code(&self) -> String {
+        let error = self.error();
+        let rest = &error["error[".len()..];
+        let (code, _) = rest.split_once(']').expect("a code is closed by a bracket");
+        code.to_owned()
+    }
+
+    /// The problems with that code, errors and warnings, in order.
+    #[must_use]
+    pub fn problems(&self, code: &str) -> Vec<LogLine> {
+        let marks = [format!("error[{code}]: "), format!("warning[{code}]: ")];
+        let mut lines = self.logs();
+        lines.retain(|line| marks.iter().any(|mark| line.sentence().starts_with(mark)));
+        lines
     }
 
     /// The log, line by line.

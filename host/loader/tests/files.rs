@@ -321,6 +321,119 @@ fn every_file_earns_its_refusal_and_none_of_them_ran() {
     );
 }
 
+/// The texts of refusals that depend on the file alone; `FOLDER` stands for the folder. Those that depend on what a library
+/// says are beside the judgement, in `src/verify/tests.rs`.
+#[test]
+fn what_is_no_library_is_told_in_these_words() {
+    let shop = Workshop::new();
+    shop.write("text.so", "hello\n");
+    shop.write("broken.so", [b"\x7fELF\x07".as_slice(), &[0; 100]].concat());
+    fs::create_dir(shop.path("folder.so")).expect("mkdir");
+    symlink("nowhere", shop.path("dangling.so")).expect("symlink");
+    symlink("loop.so", shop.path("loop.so")).expect("symlink");
+    File::create(shop.path("sparse.so"))
+        .and_then(|file| file.set_len(4 << 30))
+        .expect("sparse");
+    shop.cc(
+        "libhotshoe_gone.so",
+        "int gone(void) { return 1; }",
+        &["-shared", "-fPIC"],
+    );
+    let user = format!(
+        "int gone(void); int use(void) {{ return gone(); }}\n{}",
+        garbage_entry()
+    );
+    shop.plugin(
+        "needs.so",
+        MANIFEST,
+        &user,
+        &["-L.", "-l:libhotshoe_gone.so"],
+    );
+    shop.plugin(
+        "origin.so",
+        MANIFEST,
+        &user,
+        &["-L.", "-l:libhotshoe_gone.so", "-Wl,-rpath,$ORIGIN"],
+    );
+    for (name, text) in TEXTS {
+        let path = shop.path(name);
+        let refusal = verify(&path, &Policy::default()).expect_err(name);
+        let fix = refusal.fix.as_deref().expect("a fix");
+        let told = format!(
+            "{}: {refusal}\n{}\n{}\n{fix}",
+            refusal.code, refusal.wanted, refusal.found
+        );
+        let folder = shop.0.path().to_str().expect("UTF-8");
+        assert_eq!(told.replace(folder, "FOLDER"), *text, "{name}");
+    }
+}
+
+const TEXTS: &[(&str, &str)] = &[
+    (
+        "absent.so",
+        "not-found: FOLDER/absent.so does not exist\n\
+         a file at FOLDER/absent.so\n\
+         no such file or directory\n\
+         correct `library`; a relative path starts at the config file's folder",
+    ),
+    (
+        "text.so",
+        "not-a-library: FOLDER/text.so is a text file\n\
+         a shared library, as cargo builds it from a crate with crate-type = [\"cdylib\"]\n\
+         a text file\n\
+         name the plugin's own library in `library`",
+    ),
+    (
+        "broken.so",
+        "not-a-library: FOLDER/broken.so has broken headers: word size 7 is neither 1 nor 2\n\
+         a shared library as a linker writes it\n\
+         word size 7 is neither 1 nor 2\n\
+         build or copy it again",
+    ),
+    (
+        "folder.so",
+        "not-a-file: FOLDER/folder.so is a folder, not a file\n\
+         a library file\n\
+         a folder\n\
+         name the library file itself in `library`",
+    ),
+    (
+        "dangling.so",
+        "not-found: FOLDER/dangling.so is a symbolic link that leads nowhere\n\
+         a link to a library\n\
+         a link to nowhere, which does not exist\n\
+         ln -sf LIBRARY FOLDER/dangling.so",
+    ),
+    (
+        "loop.so",
+        "unreadable: FOLDER/loop.so cannot be read: too many levels of symbolic links\n\
+         a file that the host's user may read\n\
+         too many levels of symbolic links\n\
+         ls -l FOLDER/loop.so",
+    ),
+    (
+        "sparse.so",
+        "too-large: FOLDER/sparse.so is larger than a plugin may be\n\
+         at most 1.0 GiB\n\
+         4.0 GiB\n\
+         build it in release and strip it: cargo build --release, strip -s",
+    ),
+    (
+        "needs.so",
+        "missing-dependency: FOLDER/needs.so needs libhotshoe_gone.so, which this machine does not have\n\
+         libhotshoe_gone.so\n\
+         neither in the loader's cache nor in its default folders\n\
+         install the package that holds libhotshoe_gone.so",
+    ),
+    (
+        "origin.so",
+        "missing-dependency: FOLDER/origin.so looks for libhotshoe_gone.so beside itself, which a private copy of it cannot\n\
+         libraries that the system's loader finds by itself\n\
+         libhotshoe_gone.so found through $ORIGIN, at FOLDER/libhotshoe_gone.so\n\
+         set stage = \"directory\" for this plugin",
+    ),
+];
+
 /// The canary can sing: without this, the test above could not fail.
 #[test]
 fn an_accepted_library_runs_and_a_garbage_header_is_refused_then() {

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use hotshoe_abi::{BatchRef, Failure, OutBatch, Task};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Takes a call's outcome, on whatever thread, at most once. A call that never returns never calls it.
 pub(crate) type Done<T> = Box<dyn FnOnce(Result<T, Problem>) + Send>;
@@ -33,6 +33,10 @@ pub(crate) trait Backend: Send + Sync {
     fn register_metrics(&self, done: Done<Answer>);
     /// Tells the instance to stop, handles the mail that came before, and calls the driver's `shutdown`.
     fn shutdown(&self, done: Done<Answer>);
+    /// What the driver's init answered for the executor parts.
+    fn extra_conf(&self) -> BTreeMap<String, String>;
+    /// The same, where the driver is elsewhere.
+    fn set_extra_conf(&self, extra: BTreeMap<String, String>);
     /// Queues mail for the driver.
     fn deliver(&self, mail: Mail) -> Result<(), Failure>;
     /// Asks the checker.

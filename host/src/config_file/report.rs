@@ -11,6 +11,8 @@ use super::{
 };
 use crate::error::{Place, Problem, near_misses};
 
+pub(super) use crate::error::located as headline;
+
 /// Where `${env:NAME}` is looked up; a test brings its own.
 pub(super) type Env<'e> = dyn Fn(&str) -> Option<OsString> + Sync + 'e;
 
@@ -75,14 +77,6 @@ impl<'a> Report<'a> {
         };
         let problem = self.error(code, &sentence, &node.value.span());
         self.add(problem.wanted(wanted).found(describe(value)).fix(fix));
-    }
-}
-
-/// `sentence (file:line)`.
-pub(super) fn headline(sentence: &str, at: &Place) -> String {
-    match at.line {
-        0 => format!("{sentence} ({})", at.file.display()),
-        line => format!("{sentence} ({}:{line})", at.file.display()),
     }
 }
 

@@ -32,7 +32,11 @@ impl Drop for Served {
 ///
 /// # Errors
 /// The address cannot be bound.
-pub(crate) async fn serve(host: Arc<Host>, admin: &Admin, run_dir: &Path) -> Result<Served, Problem> {
+pub(crate) async fn serve(
+    host: Arc<Host>,
+    admin: &Admin,
+    run_dir: &Path,
+) -> Result<Served, Problem> {
     let router = router(host);
     match admin {
         Admin::Off => Ok(Served(None)),
@@ -40,14 +44,17 @@ pub(crate) async fn serve(host: Arc<Host>, admin: &Admin, run_dir: &Path) -> Res
             let path = run_dir.join(ADMIN_SOCKET);
             // The lock of the run folder is ours, so a socket that is there is left over.
             let _ = fs::remove_file(&path);
-            let listener = UnixListener::bind(&path).map_err(|error| taken(&path.display().to_string(), &error))?;
+            let listener = UnixListener::bind(&path)
+                .map_err(|error| taken(&path.display().to_string(), &error))?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
                 .map_err(|error| taken(&path.display().to_string(), &error))?;
             tokio::spawn(async move { axum::serve(listener, router).await });
             Ok(Served(Some(path)))
         }
         Admin::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.map_err(|error| taken(&address.to_string(), &error))?;
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| taken(&address.to_string(), &error))?;
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(%address, "admin socket");
             }
@@ -59,13 +66,17 @@ pub(crate) async fn serve(host: Arc<Host>, admin: &Admin, run_dir: &Path) -> Res
 
 fn taken(address: &str, error: &std::io::Error) -> Problem {
     let headline = format!("the admin socket cannot listen on {address}: {error}");
-    Problem::error(ExitCode::Init, Blame::Environment, "admin-socket", headline)
-        .fix("stop whoever listens there, or set [host] admin to \"unix\", another address, or \"off\"")
+    Problem::error(ExitCode::Init, Blame::Environment, "admin-socket", headline).fix(
+        "stop whoever listens there, or set [host] admin to \"unix\", another address, or \"off\"",
+    )
 }
 
 fn router(host: Arc<Host>) -> Router {
     Router::new()
-        .route("/status", get(|State(host): State<Arc<Host>>| async move { Json(host.status()) }))
+        .route(
+            "/status",
+            get(|State(host): State<Arc<Host>>| async move { Json(host.status()) }),
+        )
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .with_state(host)

@@ -6,8 +6,9 @@ use rustix::{
     process::geteuid,
 };
 use std::{
-    env, fs, io,
+    env, fs,
     fs::File,
+    io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -40,12 +41,16 @@ fn state_dir(name: &str) -> PathBuf {
         return folder;
     }
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
-    let parent = absolute("XDG_STATE_HOME").or_else(home).unwrap_or_else(run_parent);
+    let parent = absolute("XDG_STATE_HOME")
+        .or_else(home)
+        .unwrap_or_else(run_parent);
     parent.join("hotshoe").join(name)
 }
 
 fn absolute(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
 }
 
 /// Makes the folders and takes the lock.
@@ -74,7 +79,11 @@ pub(crate) fn open(name: &str) -> Result<Dirs, Problem> {
             .found("it is held by a running process")
             .fix(format!("stop it (`hotshoe status --host {name}` shows it), or give this one another [host] name")));
     }
-    Ok(Dirs { run, state: state_dir(name), _lock: lock })
+    Ok(Dirs {
+        run,
+        state: state_dir(name),
+        _lock: lock,
+    })
 }
 
 /// Makes a folder that only this user can enter, or makes sure of one that is there.
@@ -82,15 +91,22 @@ fn private(path: &Path) -> Result<(), Problem> {
     let mut builder = fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(path);
     made.map_err(|error| refused(path, &error.to_string()))?;
-    let found = fs::symlink_metadata(path).map_err(|error: io::Error| refused(path, &error.to_string()))?;
+    let found =
+        fs::symlink_metadata(path).map_err(|error: io::Error| refused(path, &error.to_string()))?;
     if !found.is_dir() {
         return Err(refused(path, "it is no folder"));
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(refused(path, &format!("it belongs to user {}", found.uid())));
+        return Err(refused(
+            path,
+            &format!("it belongs to user {}", found.uid()),
+        ));
     }
     if found.mode() & 0o022 != 0 {
-        return Err(refused(path, &format!("others may write to it (mode {:o})", found.mode() & 0o777)));
+        return Err(refused(
+            path,
+            &format!("others may write to it (mode {:o})", found.mode() & 0o777),
+        ));
     }
     Ok(())
 }

@@ -13,7 +13,9 @@ pub(crate) fn install(format: LogFormat) {
         // A log that nobody reads any more must not take the host with it.
         .log_internal_errors(false);
     let installed = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     drop(installed);

@@ -4,13 +4,18 @@ use std::{
     env,
     os::{
         linux::net::SocketAddrExt as _,
-        unix::{ffi::OsStrExt as _, net::{SocketAddr, UnixDatagram}},
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
     },
 };
 
 /// Sends one assignment, `READY=1` or `STOPPING=1`. A manager that does not listen is not waited for.
 pub(crate) fn send(state: &str) {
-    let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
         _ => SocketAddr::from_pathname(&socket),

@@ -32,16 +32,21 @@ pub(crate) fn line(text: &str) {
 /// Writes to stdout; a reader that went away is no failure of ours.
 pub(crate) fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }
 
 /// The headline, which stands alone, and the details behind it.
 fn in_one_line(problem: &Problem) -> String {
     let mut text = problem.to_string();
     let at = problem.at.as_ref().map(ToString::to_string);
-    for (label, detail) in
-        [("wanted", &problem.wanted), ("found", &problem.found), ("at", &at), ("fix", &problem.fix)]
-    {
+    for (label, detail) in [
+        ("wanted", &problem.wanted),
+        ("found", &problem.found),
+        ("at", &at),
+        ("fix", &problem.fix),
+    ] {
         if let Some(detail) = detail {
             // Writing to a String cannot fail.
             let _ = write!(text, "; {label}: {detail}");
@@ -52,7 +57,11 @@ fn in_one_line(problem: &Problem) -> String {
 
 fn event(problem: &Problem) {
     let (code, blame) = (&problem.code, format!("{:?}", problem.blame).to_lowercase());
-    let (wanted, found, fix) = (problem.wanted.as_deref(), problem.found.as_deref(), problem.fix.as_deref());
+    let (wanted, found, fix) = (
+        problem.wanted.as_deref(),
+        problem.found.as_deref(),
+        problem.fix.as_deref(),
+    );
     let at = problem.at.as_ref().map(ToString::to_string);
     match problem.severity {
         Severity::Error => tracing::error!(code, blame, wanted, found, at, fix, "{problem}"),

@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use crate::error::Blame;
 
 /// Bytes of one batch that a plugin may hand back. Four records of the largest default size: enough for any honest
 /// expansion of a 64 KiB batch, and far below what u32 offsets can say.
@@ -75,11 +74,6 @@ pub enum RecordFault {
 }
 
 impl RecordFault {
-    /// Who must act: whoever wrote the plugin.
-    #[must_use]
-    pub fn blame(&self) -> Blame {
-        Blame::Plugin
-    }
 }
 
 impl fmt::Display for RecordFault {

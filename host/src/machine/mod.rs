@@ -3,6 +3,11 @@
 
 pub mod batch;
 pub(crate) mod retry;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "whole from the start: the journal and the watchers of the configuration API use the rest"
+)]
 pub mod store;
 pub(crate) mod supervisor;
 

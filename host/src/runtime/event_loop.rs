@@ -137,11 +137,10 @@ impl EventLoop {
         }
         let until_timer = timer.map(|(_, at)| at.duration_since(now));
         let wait = [until_timer, self.services.watches.interval()].into_iter().flatten().min();
-        let received = match wait {
+        match wait {
             Some(wait) => self.events.recv_timeout(wait).ok(),
             None => self.events.recv().ok(),
-        };
-        received
+        }
     }
 
     /// Looks after calls that overran, and pushes a changed log level to the plugins.
@@ -238,7 +237,10 @@ impl EventLoop {
                 let method = call.method();
                 tracing::warn!(plugin = self.infos[id.0].name, method, "a call returned after its deadline; nothing comes of it");
             }
-            Effect::Retire(id) => self.backends[id.0].retire(),
+            Effect::Retire(id) => {
+                self.backends[id.0].retire();
+                self.services.metrics.forget(&self.infos[id.0].name);
+            }
             Effect::Ready => self.ready(started),
             // Handled by the loop itself, which ends with it.
             Effect::Finish(_) => {}

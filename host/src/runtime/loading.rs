@@ -180,7 +180,7 @@ fn check_parts(name: &str, entry: &PluginEntry, code: Option<&Code>, config: &Co
             [] => "no parts".to_owned(),
             names => names.join(", "),
         })
-        .at(at.clone())
+        .in_file(at.clone())
         .fix(format!("name another instance, or add the part and `{what}` to the plugin's export_plugin! line"))
     };
     if let Some(stream) = &config.stream {
@@ -194,7 +194,7 @@ fn check_parts(name: &str, entry: &PluginEntry, code: Option<&Code>, config: &Co
     }
     if parts.is_empty() {
         let headline = format!("plugin `{name}` has no parts; it is loaded and does nothing");
-        problems.push(Problem::warning("no-parts", headline).at(entry.at.clone()));
+        problems.push(Problem::warning("no-parts", headline).in_file(entry.at.clone()));
     }
     problems
 }

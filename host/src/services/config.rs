@@ -56,6 +56,22 @@ impl Pin {
     pub(crate) fn epoch(&self) -> u64 {
         self.0.epoch
     }
+
+    /// The set as bytes; [`ConfigService::install`] reads them.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let topics = self.0.topics.iter().map(|(name, document)| {
+            (name.clone(), document.generation, String::from_utf8_lossy(&document.bytes).into_owned())
+        });
+        let encoded = EncodedSet { epoch: self.0.epoch, topics: topics.collect() };
+        serde_json::to_vec(&encoded).expect("a set of strings and numbers is JSON")
+    }
+}
+
+/// A config set on its way to another process: topic, generation, canonical document.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct EncodedSet {
+    epoch: u64,
+    topics: Vec<(String, u64, String)>,
 }
 
 /// Who calls: a checker may not wait for the writer that waits for it.
@@ -92,6 +108,7 @@ pub(crate) struct ConfigService {
     shared: Arc<Shared>,
     topics: Mutex<BTreeMap<String, Arc<Topic>>>,
     checks: Checks,
+    pins_by_key: Mutex<BTreeMap<String, Weak<ConfigSet>>>,
 }
 
 struct Shared {
@@ -128,7 +145,7 @@ impl Default for ConfigService {
             word: Box::leak(Box::new(AtomicU64::new(1))),
             closed: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared), topics: Mutex::default(), checks: Checks::default() }
+        Self { shared: Arc::new(shared), topics: Mutex::default(), checks: Checks::default(), pins_by_key: Mutex::default() }
     }
 }
 
@@ -141,6 +158,30 @@ impl ConfigService {
     /// Pins the newest set.
     pub(crate) fn pin(&self) -> Pin {
         Pin(Arc::clone(&self.shared.current.read()))
+    }
+
+    /// Pins by a key of the caller's: the first asker pins the newest set, later ones get the same for as long as anybody
+    /// keeps it.
+    pub(crate) fn pin_by(&self, key: &str) -> Pin {
+        let mut pins = self.pins_by_key.lock();
+        if let Some(set) = pins.get(key).and_then(Weak::upgrade) {
+            return Pin(set);
+        }
+        pins.retain(|_, set| set.strong_count() > 0);
+        let pin = self.pin();
+        pins.insert(key.to_owned(), Arc::downgrade(&pin.0));
+        pin
+    }
+
+    /// Takes in a set that another host has encoded, whose epochs these are; the newest becomes current.
+    pub(crate) fn install(&self, bytes: &[u8]) -> Result<Pin, Failure> {
+        let encoded: EncodedSet = serde_json::from_slice(bytes)
+            .map_err(|error| failure(failure_kind::ERROR, format!("this is no encoded config set: {error}")))?;
+        let document = |(name, generation, text): (String, u64, String)| {
+            (name, Document { generation, bytes: text.into_bytes().into() })
+        };
+        let topics = encoded.topics.into_iter().map(document).collect();
+        Ok(Pin(self.shared.install(ConfigSet { epoch: encoded.epoch, topics })))
     }
 
     /// Names who is asked about a topic, in init order.
@@ -304,6 +345,23 @@ impl Shared {
         set.ok_or_else(|| failure(failure_kind::EPOCH, format!("nobody pins the config set of epoch {epoch}")))
     }
 
+    /// Keeps a set that was made elsewhere; current where it is newer than what is.
+    fn install(&self, set: ConfigSet) -> Arc<ConfigSet> {
+        let mut current = self.current.write();
+        let mut sets = self.sets.lock();
+        if let Some(known) = sets.get(&set.epoch).and_then(Weak::upgrade).filter(|known| known.epoch > 1) {
+            return known;
+        }
+        let set = Arc::new(set);
+        sets.retain(|_, set| set.strong_count() > 0);
+        sets.insert(set.epoch, Arc::downgrade(&set));
+        if set.epoch > current.epoch {
+            *current = Arc::clone(&set);
+            self.word.store(set.epoch, Ordering::Release);
+        }
+        set
+    }
+
     /// Swaps in a set with one topic's new entry, then advances the word.
     fn publish(&self, topic: &str, entry: &store::Entry) {
         let mut current = self.current.write();
@@ -370,61 +428,32 @@ impl Writer {
         let Some(topic) = self.topic.upgrade() else {
             return Err(refusal(Refused::new("shutting-down", "the host is stopping")));
         };
-        self.tick();
-        let (evaluated, current) = {
-            let store = topic.store.lock();
-            (store.evaluate(change, clock::monotonic()), Arc::clone(&store.current().document))
-        };
-        match evaluated.map_err(refusal)? {
-            Evaluated::NoOp(applied) => Ok(answer(applied)),
-            Evaluated::DryRun(dry_run) => self.checked_dry_run(&topic, change, dry_run, &current),
-            Evaluated::Candidate(candidate) => {
-                if let Some(document) = candidate.document().filter(|_| candidate.asks_checkers()) {
-                    let proposal = self.proposal(&topic, document, &current, false);
-                    self.ask_checkers(&proposal, candidate.on()).map_err(refusal)?;
+        loop {
+            self.tick();
+            let (evaluated, current) = {
+                let store = topic.store.lock();
+                (store.evaluate(change, clock::monotonic()), Arc::clone(&store.current().document))
+            };
+            match evaluated.map_err(refusal)? {
+                Evaluated::NoOp(applied) => return Ok(answer(applied)),
+                Evaluated::DryRun(dry_run) => {
+                    if dry_run.asks_checkers {
+                        let proposal = proposal(&topic, &dry_run.document, &current, true);
+                        self.ask_checkers(&proposal, dry_run.generation).map_err(refusal)?;
+                    }
+                    return Ok(dry_run_answer(&dry_run, &current));
                 }
-                Ok(answer(self.commit(&topic, candidate)))
-            }
-        }
-    }
-
-    /// A dry run asks the checkers too, about what the change would make.
-    fn checked_dry_run(
-        &self,
-        topic: &Topic,
-        change: &store::Change,
-        dry_run: store::DryRun,
-        current: &Arc<[u8]>,
-    ) -> Result<Applied, ChangeError> {
-        if dry_run.changed {
-            let real = store::Change { dry_run: false, ..change.clone() };
-            let candidate = topic.store.lock().evaluate(&real, clock::monotonic()).map_err(refusal)?;
-            if let Evaluated::Candidate(candidate) = candidate {
-                if let Some(document) = candidate.document() {
-                    let proposal = self.proposal(topic, document, current, true);
-                    self.ask_checkers(&proposal, candidate.on()).map_err(refusal)?;
+                Evaluated::Candidate(candidate) => {
+                    if let Some(document) = candidate.document().filter(|_| candidate.asks_checkers()) {
+                        let proposal = proposal(&topic, document, &current, false);
+                        self.ask_checkers(&proposal, candidate.on()).map_err(refusal)?;
+                    }
+                    // The topic may have been declared again while checkers were thinking: then all of it is asked anew.
+                    if let Some(applied) = self.commit(&topic, candidate) {
+                        return Ok(answer(applied));
+                    }
                 }
             }
-        }
-        Ok(Applied {
-            changed: dry_run.changed,
-            durable: false,
-            generation: dry_run.generation,
-            parent: dry_run.generation.saturating_sub(1),
-            op: "dry-run".into(),
-            document: current.to_vec().into(),
-            touched: "".into(),
-            patch: store::canonical(&dry_run.patch).into(),
-            confirm: "".into(),
-        })
-    }
-
-    fn proposal(&self, topic: &Topic, candidate: &Arc<[u8]>, current: &Arc<[u8]>, dry_run: bool) -> Proposal {
-        Proposal {
-            topic: Arc::clone(&topic.name),
-            candidate: Arc::clone(candidate),
-            current: Arc::clone(current),
-            dry_run,
         }
     }
 
@@ -443,19 +472,46 @@ impl Writer {
         Ok(())
     }
 
-    fn commit(&self, topic: &Topic, candidate: store::Candidate) -> store::Applied {
+    /// Makes a candidate current and visible; `None` where it no longer fits what is declared.
+    fn commit(&self, topic: &Topic, candidate: store::Candidate) -> Option<store::Applied> {
         let mut store = topic.store.lock();
+        if !store.fits(&candidate) {
+            return None;
+        }
         let applied = store.commit(candidate, &clock::utc_now());
         if Some(applied.generation) != self.published(&topic.name) {
             self.shared.publish(&topic.name, store.current());
         }
         drop(store);
         topic.changed.notify_all();
-        applied
+        Some(applied)
     }
 
     fn published(&self, topic: &str) -> Option<u64> {
         self.shared.current.read().topics.get(topic).map(|document| document.generation)
+    }
+}
+
+fn proposal(topic: &Topic, candidate: &Arc<[u8]>, current: &Arc<[u8]>, dry_run: bool) -> Proposal {
+    Proposal {
+        topic: Arc::clone(&topic.name),
+        candidate: Arc::clone(candidate),
+        current: Arc::clone(current),
+        dry_run,
+    }
+}
+
+fn dry_run_answer(dry_run: &store::DryRun, current: &Arc<[u8]>) -> Applied {
+    Applied {
+        changed: dry_run.changed,
+        durable: false,
+        generation: dry_run.generation,
+        parent: dry_run.generation.saturating_sub(1),
+        op: "dry-run".into(),
+        document: current.to_vec().into(),
+        touched: "".into(),
+        patch: store::canonical(&dry_run.patch).into(),
+        confirm: "".into(),
     }
 }
 
@@ -565,8 +621,11 @@ fn read_settings(bytes: &[u8]) -> Result<StoreSettings, Failure> {
 
 fn read_change(change: &Change<'_>, by: &str) -> Result<store::Change, Failure> {
     let document = || -> Result<Value, Failure> {
-        serde_json::from_slice(change.document.as_slice())
-            .map_err(|error| failure(failure_kind::ERROR, format!("a change's document is not JSON: {error}")))
+        // The store's own reader: it keeps every digit and takes no member twice.
+        store::parse(change.document.as_slice(), store::DEPTH_MAX).map_err(|fault| {
+            let text = format!("a change's document is not JSON: byte {}: {}", fault.offset, fault.detail);
+            failure(failure_kind::ERROR, text)
+        })
     };
     let pointer = change.text.pointer.as_str().to_owned();
     let generation = (change.generation != u64::MAX).then_some(change.generation);

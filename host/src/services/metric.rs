@@ -70,6 +70,9 @@ pub enum MetricValue {
     },
 }
 
+/// Whose, which, and what it is now.
+pub(crate) type Reading = (Owner, String, MetricValue);
+
 impl Registry {
     /// The cells of a metric: new ones, or those that the same name has already.
     pub(crate) fn cells(
@@ -99,8 +102,13 @@ impl Registry {
         Ok(cells)
     }
 
+    /// Shows nothing of an instance any more. Its handles still work; nobody reads them.
+    pub(crate) fn forget(&self, instance: &str) {
+        self.0.lock().retain(|owner, _| owner.instance != instance);
+    }
+
     /// Every metric with its owner, in order.
-    pub(crate) fn read(&self) -> Vec<(Owner, String, MetricValue)> {
+    pub(crate) fn read(&self) -> Vec<Reading> {
         let owners = self.0.lock();
         let all = owners.iter().flat_map(|(owner, metrics)| {
             metrics.iter().map(move |(name, metric)| (owner.clone(), name.clone(), metric.read()))
@@ -163,7 +171,7 @@ pub(crate) struct HostMetric {
 
 #[derive(Debug)]
 struct Scrape {
-    plugins: Vec<(Owner, String, MetricValue)>,
+    plugins: Vec<Reading>,
     host: Vec<HostMetric>,
 }
 
@@ -191,7 +199,7 @@ impl Collector for Scrape {
             }
         }
         // One family per name and kind: two plugins may use one name for different things.
-        let mut families: BTreeMap<(String, &'static str), Vec<&(Owner, String, MetricValue)>> = BTreeMap::new();
+        let mut families: BTreeMap<(String, &'static str), Vec<&Reading>> = BTreeMap::new();
         for metric in &self.plugins {
             let kind = match metric.2 {
                 MetricValue::Counter { .. } => "counter",
@@ -212,7 +220,7 @@ impl Collector for Scrape {
 fn encode_family(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
-    metrics: &[&(Owner, String, MetricValue)],
+    metrics: &[&Reading],
 ) -> Result<(), std::fmt::Error> {
     let kind = match metrics.first().map(|metric| &metric.2) {
         Some(MetricValue::Counter { .. }) => MetricType::Counter,

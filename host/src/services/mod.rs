@@ -77,7 +77,6 @@ pub(crate) struct InstanceInfo {
 /// How long each kind of call may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
-    pub(crate) load: std::time::Duration,
     pub(crate) init: std::time::Duration,
     pub(crate) receive: std::time::Duration,
     pub(crate) hook: std::time::Duration,

@@ -156,12 +156,6 @@ impl DeadLetters {
         })
     }
 
-    /// The file, as it was named.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Appends one letter. It is in the system's hands when this returns.
     ///
     /// # Errors

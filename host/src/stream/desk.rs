@@ -265,11 +265,6 @@ impl Desk {
         self.completed.notify_all();
     }
 
-    /// Whether the executor was given up.
-    pub(crate) fn is_abandoned(&self, executor: ExecutorId) -> bool {
-        self.inner.lock().inboxes[executor.0 as usize].abandoned
-    }
-
     /// The sink waits for the next completed task, in order; `None` when all is delivered or the stream is cancelled.
     pub(crate) fn next_completed(&self, idle: impl FnOnce()) -> Option<Completed> {
         let mut inner = self.inner.lock();

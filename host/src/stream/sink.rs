@@ -123,12 +123,6 @@ impl Sink {
         })
     }
 
-    /// The sink, as `[stream] sink` spells it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Takes all records of a batch, each with a newline behind it. They are written when the buffer is full or
     /// [`Sink::flush`] is called; blocks while the reader is slow.
     ///

@@ -12,7 +12,7 @@ mod stop;
 use std::{
     fmt, io, mem,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use memchr::{memchr, memchr_iter};
@@ -273,7 +273,8 @@ impl Source {
     ///
     /// # Errors
     /// `source-unreadable` where it is a folder.
-    pub fn from_fd(fd: OwnedFd, name: &str, limits: Limits) -> Result<Self, Problem> {
+    #[cfg(test)]
+    fn from_fd(fd: std::os::fd::OwnedFd, name: &str, limits: Limits) -> Result<Self, Problem> {
         Self::new(open::from_fd(fd, name)?, name.to_owned(), limits)
     }
 

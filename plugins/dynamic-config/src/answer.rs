@@ -79,7 +79,8 @@ pub(crate) fn with_generation(mut response: Response, generation: u64) -> Respon
 
 /// What a client may compare later: the tag of a generation.
 pub(crate) fn etag(generation: u64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{generation}\"")).expect("digits in quotes are a header value")
+    HeaderValue::from_str(&format!("\"{generation}\""))
+        .expect("digits in quotes are a header value")
 }
 
 /// The answer to an accepted change; of a dry run, what would happen.

@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Memory of all bodies in flight, in bytes (config-api §12).
 const BODIES_BYTES_MAX: usize = 64 << 20;
@@ -96,7 +96,10 @@ impl App {
 
 /// How far the instance's life has come. It only ever goes on.
 #[derive(Default)]
-pub(crate) struct Phase(AtomicU8);
+pub(crate) struct Phase {
+    word: AtomicU8,
+    stopping: Notify,
+}
 
 impl Phase {
     const READY: u8 = 1;
@@ -105,21 +108,30 @@ impl Phase {
 
     /// Init is about to return.
     pub(crate) fn set_ready(&self) {
-        self.0.fetch_max(Self::READY, Ordering::Release);
+        self.word.fetch_max(Self::READY, Ordering::Release);
     }
 
     /// The host is going to stop: readiness says so, everything else goes on.
     pub(crate) fn set_leaving(&self) {
-        self.0.fetch_max(Self::LEAVING, Ordering::Release);
+        self.word.fetch_max(Self::LEAVING, Ordering::Release);
     }
 
     /// No more changes.
     pub(crate) fn set_stopping(&self) {
-        self.0.fetch_max(Self::STOPPING, Ordering::Release);
+        self.word.fetch_max(Self::STOPPING, Ordering::Release);
+        self.stopping.notify_waiters();
+    }
+
+    /// Waits until no more changes are taken.
+    pub(crate) async fn stopping(&self) {
+        let woken = self.stopping.notified();
+        if self.get() < Self::STOPPING {
+            woken.await;
+        }
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Acquire)
+        self.word.load(Ordering::Acquire)
     }
 
     /// Why the instance is not ready; empty where it is.
@@ -135,10 +147,13 @@ impl Phase {
     pub(crate) fn admits(&self, changes: bool) -> Result<(), Problem> {
         match self.get() {
             0 => Err(Problem::new(Slug::NotReady, "the instance is starting")),
-            Self::STOPPING if changes => {
-                Err(Problem::new(Slug::ShuttingDown, "the instance is stopping"))
-            }
+            Self::STOPPING if changes => Err(stopping()),
             _ => Ok(()),
         }
     }
+}
+
+/// What a change meets that comes too late.
+pub(crate) fn stopping() -> Problem {
+    Problem::new(Slug::ShuttingDown, "the instance is stopping")
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     answer::{self, TEXT, reply, with_generation},
+    app,
     error::{Problem, Slug, Violation},
     json::{self, DEPTH_MAX, Fault, Position, locate},
     pointer::Pointer,
@@ -15,10 +16,7 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{
-        HeaderName, HeaderValue, StatusCode,
-        header::IF_MATCH,
-    },
+    http::{HeaderName, HeaderValue, StatusCode, header::IF_MATCH},
     response::Response,
 };
 use hotshoe_plugin_api::{Change, Operation};
@@ -83,15 +81,24 @@ impl Terms {
 }
 
 fn if_match_required(current: u64) -> Problem {
-    Problem::new(Slug::IfMatchRequired, "this topic takes no change without If-Match")
-        .hint(format!("read the value, then send the change with If-Match: \"{current}\""))
-        .generation(current)
+    Problem::new(
+        Slug::IfMatchRequired,
+        "this topic takes no change without If-Match",
+    )
+    .hint(format!(
+        "read the value, then send the change with If-Match: \"{current}\""
+    ))
+    .generation(current)
 }
 
 fn mismatch(wanted: &[u64], current: u64) -> Problem {
     /// Generations that a detail repeats; the header may hold hundreds.
     const SHOWN: usize = 3;
-    let named: Vec<String> = wanted.iter().filter(|named| **named != 0).map(u64::to_string).collect();
+    let named: Vec<String> = wanted
+        .iter()
+        .filter(|named| **named != 0)
+        .map(u64::to_string)
+        .collect();
     let named = match named.as_slice() {
         [] => "no generation".to_owned(),
         [one] => format!("generation {one}"),
@@ -103,7 +110,9 @@ fn mismatch(wanted: &[u64], current: u64) -> Problem {
     };
     let detail = format!("If-Match names {named}, the current generation is {current}");
     let hint = format!("read the value again, then repeat with If-Match: \"{current}\"");
-    Problem::new(Slug::GenerationMismatch, detail).hint(hint).generation(current)
+    Problem::new(Slug::GenerationMismatch, detail)
+        .hint(hint)
+        .generation(current)
 }
 
 /// `GET /`: the demo's touch.
@@ -115,13 +124,22 @@ pub(crate) async fn root(ask: Ask) -> Result<Response, Problem> {
     }
     let quickstart = ask.app.plan.profile == crate::settings::Profile::Quickstart;
     if !quickstart {
-        return Err(Problem::new(Slug::TouchDisabled, "GET / is for the quickstart profile")
-            .hint("use POST /v1/touch"));
+        return Err(
+            Problem::new(Slug::TouchDisabled, "GET / is for the quickstart profile")
+                .hint("use POST /v1/touch"),
+        );
     }
     let applied = touched(&ask, &terms).await?;
-    let number = applied.touched.as_ref().map(Value::to_string).unwrap_or_default();
+    let number = applied
+        .touched
+        .as_ref()
+        .map(Value::to_string)
+        .unwrap_or_default();
     let text = format!("the latest configuration is {number}\n");
-    Ok(with_generation(reply(StatusCode::OK, TEXT, text), applied.generation))
+    Ok(with_generation(
+        reply(StatusCode::OK, TEXT, text),
+        applied.generation,
+    ))
 }
 
 /// `POST /v1/touch`.
@@ -133,8 +151,11 @@ pub(crate) async fn touch(ask: Ask) -> Result<Response, Problem> {
 async fn touched(ask: &Ask, terms: &Terms) -> Result<Applied, Problem> {
     no_body(ask)?;
     if ask.app.plan.touch.is_none() {
-        return Err(Problem::new(Slug::TouchDisabled, "touch is not configured for this instance")
-            .hint("set touch = { step = … }"));
+        return Err(Problem::new(
+            Slug::TouchDisabled,
+            "touch is not configured for this instance",
+        )
+        .hint("set touch = { step = … }"));
     }
     terms.admit(ask, Precondition::Exempt)?;
     submit(ask, terms, Operation::Touch, None).await
@@ -156,7 +177,9 @@ pub(crate) async fn put(ask: Ask, body: Body) -> Result<Response, Problem> {
         body: &taken.bytes,
         pointer: &pointer,
     };
-    Ok(answer::change(submit(&ask, &terms, operation, Some(source)).await?))
+    Ok(answer::change(
+        submit(&ask, &terms, operation, Some(source)).await?,
+    ))
 }
 
 /// `DELETE /v1/config[/{pointer}]`.
@@ -179,7 +202,8 @@ pub(crate) async fn patch(ask: Ask, body: Body) -> Result<Response, Problem> {
     let pointer = read::pointer(&ask)?.text();
     let types = [MERGE_PATCH, JSON_PATCH];
     let media = request::media_type(&ask.head.headers, &types).map_err(|problem| {
-        let accepted = HeaderValue::from_static("application/json-patch+json, application/merge-patch+json");
+        let accepted =
+            HeaderValue::from_static("application/json-patch+json, application/merge-patch+json");
         problem.header(ACCEPT_PATCH, accepted)
     })?;
     let taken = take_body(&ask, body).await?;
@@ -218,14 +242,21 @@ fn rollback_target(body: &[u8]) -> Result<Option<u64>, Problem> {
             let segments = (!segment.is_empty()).then_some(segment);
             locate(text, segments)
         });
-        let problem = Problem::new(Slug::SchemaViolation, detail).hint("send {\"to\":<generation>}");
+        let problem =
+            Problem::new(Slug::SchemaViolation, detail).hint("send {\"to\":<generation>}");
         let place = json::position(body, found.map_or(0, |range| range.start));
-        let pointer = if segment.is_empty() { String::new() } else { format!("/{segment}") };
+        let pointer = if segment.is_empty() {
+            String::new()
+        } else {
+            format!("/{segment}")
+        };
         Err(problem.pointer(pointer).at(place))
     };
     match parse(body)? {
         Value::Object(members) => match members.get("to") {
-            _ if members.keys().any(|name| name != "to") => refuse("a member other than \"to\"", ""),
+            _ if members.keys().any(|name| name != "to") => {
+                refuse("a member other than \"to\"", "")
+            }
             None => Ok(None),
             Some(to) => match to.as_u64() {
                 Some(generation) => Ok(Some(generation)),
@@ -268,9 +299,16 @@ async fn take_body(ask: &Ask, body: Body) -> Result<Taken, Problem> {
         let detail = "the bodies of other changes take all the memory there is for them";
         return Err(Problem::new(Slug::Busy, detail).closing());
     };
-    let whole = Limited::new(body, limit).collect();
-    let deadline = ask.since + ask.app.plan.limits.body;
-    match timeout_at(deadline, whole).await {
+    let whole = timeout_at(
+        ask.since + ask.app.plan.limits.body,
+        Limited::new(body, limit).collect(),
+    );
+    let arrived = tokio::select! {
+        arrived = whole => arrived,
+        // A stop does not wait for a client that has not even said what it wants.
+        () = ask.app.phase.stopping() => return Err(app::stopping().closing()),
+    };
+    match arrived {
         Ok(Ok(body)) => Ok(Taken {
             bytes: body.to_bytes(),
             _share: share,
@@ -294,9 +332,13 @@ fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
-    json::read(body, DEPTH_MAX).map_err(|Fault { slug, detail, offset }| {
-        Problem::new(slug, detail).at(json::position(body, offset))
-    })
+    json::read(body, DEPTH_MAX).map_err(
+        |Fault {
+             slug,
+             detail,
+             offset,
+         }| { Problem::new(slug, detail).at(json::position(body, offset)) },
+    )
 }
 
 /// Where the value of a change was written: the store's pointers lead into it.
@@ -330,15 +372,24 @@ async fn submit(
 
 /// The store's refusal, with its places in the body.
 fn problem(refused: Refused, source: Option<Source<'_>>) -> Problem {
+    // The other refusals are about the path or the precondition, not about what the body says.
+    let in_body = matches!(refused.slug, Slug::SchemaViolation | Slug::PluginVeto);
+    let source = source.filter(|_| in_body);
     let place = |pointer: &str| source.and_then(|source| source.position(pointer));
-    let each = refused.violations.into_iter().map(|(pointer, detail)| Violation {
-        position: place(&pointer),
-        detail,
-        pointer,
-    });
+    let each = refused
+        .violations
+        .into_iter()
+        .map(|(pointer, detail)| Violation {
+            position: place(&pointer),
+            detail,
+            pointer,
+        });
     let mut violations: Vec<Violation> = each.collect();
     // The store knows the canonical order; the client wrote another one.
-    if violations.iter().all(|violation| violation.position.is_some()) {
+    if violations
+        .iter()
+        .all(|violation| violation.position.is_some())
+    {
         violations.sort_by_key(|violation| violation.position);
     }
     let (detail, pointer) = match violations.first() {
@@ -408,6 +459,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_the_path_has_no_place_in_the_body() {
+        let at = Pointer::from_text("/l/01");
+        let source = Source {
+            body: b"1",
+            pointer: &at,
+        };
+        let mut missing = refused("/l/01", &[]);
+        missing.slug = Slug::PointerNotFound;
+        let found = body(&problem(missing, Some(source)));
+        assert!(found.get("line").is_none() && found.get("column").is_none());
+    }
+
+    #[test]
     fn c17_violations_are_in_the_order_of_the_body() {
         let sent = "{\n\"b\":1,\n\"c\":2,\n\"a\":3}";
         let root = Pointer::default();
@@ -417,9 +481,17 @@ mod tests {
         };
         let refused = refused("/a", &[("/a", "A"), ("/b", "B"), ("/c", "C")]);
         let found = body(&problem(refused, Some(source)));
-        let lines: Vec<_> = found["errors"].as_array().unwrap().iter().map(|e| &e["line"]).collect();
+        let lines: Vec<_> = found["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| &e["line"])
+            .collect();
         assert_eq!(lines, [2, 3, 4]);
-        assert_eq!((&found["detail"], &found["pointer"], &found["line"]), (&"B".into(), &"/b".into(), &2.into()));
+        assert_eq!(
+            (&found["detail"], &found["pointer"], &found["line"]),
+            (&"B".into(), &"/b".into(), &2.into())
+        );
     }
 
     #[test]
@@ -432,7 +504,10 @@ mod tests {
             ("{\"to\":1,\"of\":2}", "", 1),
         ] {
             let found = body(&rollback_target(sent.as_bytes()).unwrap_err());
-            assert_eq!((&found["pointer"], &found["column"]), (&pointer.into(), &column.into()));
+            assert_eq!(
+                (&found["pointer"], &found["column"]),
+                (&pointer.into(), &column.into())
+            );
         }
     }
 
@@ -445,7 +520,9 @@ mod tests {
             (&[1, 2, 4, 5, 6], "generations 1, 2, 4 and 2 more"),
         ] {
             let text = mismatch(wanted, 3).to_string();
-            let expected = format!("generation-mismatch: If-Match names {expected}, the current generation is 3");
+            let expected = format!(
+                "generation-mismatch: If-Match names {expected}, the current generation is 3"
+            );
             assert_eq!(text, expected);
         }
     }

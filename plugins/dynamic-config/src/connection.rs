@@ -28,7 +28,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UnixListener},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -39,6 +39,8 @@ const HEADERS_MAX: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long what a client still sends is thrown away, so that closing does not destroy the answer on its way to him.
 const LINGER: Duration = Duration::from_secs(1);
+/// The same while the instance stops, which is to be over within a second.
+const LINGER_AT_STOP: Duration = Duration::from_millis(200);
 
 /// How far a stop has come. It only ever goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +62,12 @@ pub(crate) struct Server {
     /// The host's effective user.
     pub(crate) euid: u32,
     pub(crate) stage: watch::Receiver<Stage>,
+    /// Room for telling clients that there is no room.
+    pub(crate) refusals: Arc<Semaphore>,
 }
+
+/// Clients that are told so at one time; more than these are closed without a word.
+pub(crate) const REFUSALS_MAX: usize = 64;
 
 impl Server {
     /// Accepts until it is dropped.
@@ -107,7 +114,14 @@ impl Server {
                     }
                 });
             }
-            None => drop(tokio::spawn(refuse(socket))),
+            None => {
+                if let Ok(room) = Arc::clone(&self.refusals).try_acquire_owned() {
+                    tokio::spawn(async move {
+                        refuse(socket).await;
+                        drop(room);
+                    });
+                }
+            }
         }
     }
 
@@ -150,14 +164,31 @@ impl Server {
         if let Err(error) = outcome {
             tracing::debug!("a connection ended: {error}");
         }
-        linger(connection.into_parts().io.into_inner()).await;
+        let lingering = linger(connection.into_parts().io.into_inner());
+        tokio::pin!(lingering);
+        tokio::select! {
+            () = &mut lingering => return,
+            () = finishing(&mut self.stage) => {}
+        }
+        // Whoever reads has the answer by now.
+        let _ = timeout(LINGER_AT_STOP, lingering).await;
     }
+}
+
+async fn finishing(stage: &mut watch::Receiver<Stage>) {
+    // An error means that nobody is left who could say so: the end as well.
+    let _ = stage.wait_for(|stage| *stage >= Stage::Finish).await;
 }
 
 /// The errors of `accept` are the peer's (and past) or the machine's (then it is waited a little).
 async fn pause(error: &io::Error) {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    let passing = [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted];
+    let passing = [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        Interrupted,
+    ];
     if !passing.contains(&error.kind()) {
         tracing::warn!("no connection is accepted for 100 ms: {error}");
         sleep(ACCEPT_PAUSE).await;
@@ -239,12 +270,12 @@ struct Panicked;
 /// Runs `work` so that a panic in it ends nothing but the request.
 async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut work = Box::pin(work);
-    poll_fn(move |cx| {
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+    poll_fn(
+        move |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(_) => std::task::Poll::Ready(Err(Panicked)),
-        }
-    })
+        },
+    )
     .await
 }
 
@@ -264,7 +295,9 @@ mod tests {
 
     #[test]
     fn a_panic_ends_nothing_but_its_request() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let outcome = runtime.block_on(caught(async { panic!("told to") }));
         assert!(matches!(outcome, Err::<(), _>(Panicked)));
         assert_eq!(runtime.block_on(caught(async { 7 })).ok(), Some(7));

@@ -135,7 +135,9 @@ pub(crate) fn token(headers: &HeaderMap, tokens: &Tokens) -> Result<(), Problem>
     let refuse = |slug, detail| {
         let hint = "send the header Authorization: Bearer <token>";
         let challenge = HeaderValue::from_static("Bearer");
-        Err(Problem::new(slug, detail).hint(hint).header(WWW_AUTHENTICATE, challenge))
+        Err(Problem::new(slug, detail)
+            .hint(hint)
+            .header(WWW_AUTHENTICATE, challenge))
     };
     let mut offered = headers.get_all(AUTHORIZATION).iter();
     let bearer = match (offered.next(), offered.next()) {
@@ -186,7 +188,10 @@ pub(crate) fn browser(headers: &HeaderMap, rule: BrowserRule) -> Result<(), Prob
     let Some(mark) = mark else {
         return Ok(());
     };
-    let detail = format!("header {} marks a browser request", echo(&title_case(&mark)));
+    let detail = format!(
+        "header {} marks a browser request",
+        echo(&title_case(&mark))
+    );
     let hint = match rule {
         BrowserRule::Strict | BrowserRule::Change => {
             "use a command-line client; browsers may not change configuration"
@@ -217,7 +222,10 @@ fn marks_strictly(name: &HeaderName, value: &HeaderValue) -> bool {
 }
 
 fn marked(headers: &HeaderMap, names: &[HeaderName]) -> Option<HeaderName> {
-    let named = names.iter().find(|name| headers.contains_key(*name)).cloned();
+    let named = names
+        .iter()
+        .find(|name| headers.contains_key(*name))
+        .cloned();
     let other_site = || {
         let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
         sites.any(|site| site != "none").then_some(SEC_FETCH_SITE)
@@ -283,7 +291,12 @@ mod tests {
             ("a b", "bad-host"),
             ("[::1:9999", "bad-host"),
         ] {
-            let outcome = host(&headers(&[("host", value)]), &Uri::from_static("/"), LOOPBACK, &extra);
+            let outcome = host(
+                &headers(&[("host", value)]),
+                &Uri::from_static("/"),
+                LOOPBACK,
+                &extra,
+            );
             assert_eq!(slug(outcome), expected, "{value}");
         }
         let ask = |pairs: &[(&'static str, &str)], uri: &'static str, peer| {
@@ -304,7 +317,17 @@ mod tests {
 
     #[test]
     fn only_plain_names_may_be_allowed() {
-        for text in ["", "*", "*.example", "http://a", "a/b", "a:b", "a:", "a@b", "a:70000"] {
+        for text in [
+            "",
+            "*",
+            "*.example",
+            "http://a",
+            "a/b",
+            "a:b",
+            "a:",
+            "a@b",
+            "a:70000",
+        ] {
             assert!(HostName::allowed(text).is_err(), "{text}");
         }
     }
@@ -329,7 +352,11 @@ mod tests {
             ("user-agent", "Mozilla/5.0"),
         ] {
             let sent = headers(&[(name, value)]);
-            assert_eq!(slug(browser(&sent, BrowserRule::Strict)), "browser-refused", "{name}");
+            assert_eq!(
+                slug(browser(&sent, BrowserRule::Strict)),
+                "browser-refused",
+                "{name}"
+            );
         }
         let curl = headers(&[("user-agent", "curl/7.88.1"), ("accept", "*/*")]);
         assert_eq!(slug(browser(&curl, BrowserRule::Strict)), "ok");
@@ -346,7 +373,11 @@ mod tests {
             ("accept-language", "en", true, true),
         ] {
             let sent = headers(&[(name, value)]);
-            assert_eq!(browser(&sent, BrowserRule::Change).is_ok(), change, "{name}");
+            assert_eq!(
+                browser(&sent, BrowserRule::Change).is_ok(),
+                change,
+                "{name}"
+            );
             assert_eq!(browser(&sent, BrowserRule::Read).is_ok(), read, "{name}");
         }
         let problem = browser(&headers(&[("origin", "x")]), BrowserRule::Change).unwrap_err();

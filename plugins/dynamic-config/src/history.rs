@@ -31,7 +31,10 @@ pub(crate) async fn page(ask: Ask) -> Result<Response, Problem> {
     let (newest, oldest, mut entries) = answered(looked.await)?;
     let more = entries.len() > limit as usize;
     entries.truncate(limit as usize);
-    let next = entries.last().filter(|_| more).map(|entry| entry.generation);
+    let next = entries
+        .last()
+        .filter(|_| more)
+        .map(|entry| entry.generation);
     let items: Vec<Value> = entries.into_iter().map(|entry| entry.item).collect();
     let page = json!({"items": items, "newest": newest, "next": next, "oldest": oldest});
     Ok(answer::json(&page))
@@ -64,7 +67,10 @@ pub(crate) async fn entry(ask: Ask) -> Result<Response, Problem> {
     let value = json::read(&entry.document, DEPTH_MAX)
         .map_err(|fault| Problem::new(Slug::Internal, fault.detail))?;
     members.insert("value".to_owned(), value);
-    Ok(with_generation(answer::json(&Value::Object(members)), generation))
+    Ok(with_generation(
+        answer::json(&Value::Object(members)),
+        generation,
+    ))
 }
 
 fn missing(generation: u64, newest: u64) -> Problem {

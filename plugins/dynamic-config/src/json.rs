@@ -141,7 +141,10 @@ fn bad(offset: usize, detail: &str) -> Fault {
 /// A container that is not closed yet.
 enum Open {
     Array(Vec<Value>),
-    Object { map: Map<String, Value>, name: String },
+    Object {
+        map: Map<String, Value>,
+        name: String,
+    },
 }
 
 struct Scanner<'t> {
@@ -364,7 +367,9 @@ impl<'t> Scanner<'t> {
             literal.parse().ok().and_then(Number::from_f64)
         } else {
             let signed = literal.parse::<i64>().map(Number::from);
-            signed.or_else(|_| literal.parse::<u64>().map(Number::from)).ok()
+            signed
+                .or_else(|_| literal.parse::<u64>().map(Number::from))
+                .ok()
         };
         number.ok_or_else(|| Fault {
             slug: Slug::NumberOutOfRange,
@@ -592,7 +597,10 @@ mod tests {
     #[test]
     fn c15_numbers_and_depth_have_limits() {
         let out_of_range = Slug::NumberOutOfRange;
-        assert_eq!(fault(b"{\"value\":18446744073709551616}"), (out_of_range, 1, 10));
+        assert_eq!(
+            fault(b"{\"value\":18446744073709551616}"),
+            (out_of_range, 1, 10)
+        );
         assert_eq!(fault(b"{\"value\":1e999}"), (out_of_range, 1, 10));
         assert_eq!(fault(b"-9223372036854775809"), (out_of_range, 1, 1));
         for levels in [65, 1_000_000] {
@@ -606,13 +614,19 @@ mod tests {
     fn the_canonical_form_is_sorted_tight_and_exact() {
         for (text, expected) in [
             (" { \"b\" : 1 , \"a\" : [ ] } ", r#"{"a":[],"b":1}"#),
-            ("{\"é\":1,\"z\":2,\"\":3,\"Z\":4}", "{\"\":3,\"Z\":4,\"z\":2,\"é\":1}"),
+            (
+                "{\"é\":1,\"z\":2,\"\":3,\"Z\":4}",
+                "{\"\":3,\"Z\":4,\"z\":2,\"é\":1}",
+            ),
             ("18446744073709551615", "18446744073709551615"),
             ("-9223372036854775808", "-9223372036854775808"),
             ("[1.0,1e2,-0,0.1e1]", "[1.0,100.0,-0.0,1.0]"),
             ("9007199254740993.0", "9007199254740992.0"),
             ("2.2250738585072011e-308", "2.225073858507201e-308"),
-            (r#""\u0041\/\u00e9\n\u0007\ud83d\ude00""#, "\"A/é\\n\\u0007😀\""),
+            (
+                r#""\u0041\/\u00e9\n\u0007\ud83d\ude00""#,
+                "\"A/é\\n\\u0007😀\"",
+            ),
         ] {
             let form = canonical(&read(text.as_bytes(), DEPTH_MAX).unwrap());
             assert_eq!(String::from_utf8(form).unwrap(), expected, "{text}");
@@ -622,9 +636,8 @@ mod tests {
     #[test]
     fn a_pointer_finds_the_bytes_of_its_value() {
         let body = r#" {"value" : 1, "l":[ [] ,{"a":"]}\""}, -2.5e1 ], "valu\u0065s":{"":true} ,"valeu":2}"#;
-        let find = |segments: &[&str]| {
-            locate(body, segments.iter().copied()).map(|range| &body[range])
-        };
+        let find =
+            |segments: &[&str]| locate(body, segments.iter().copied()).map(|range| &body[range]);
         for (segments, expected) in [
             (&["value"][..], Some("1")),
             (&["values"], Some(r#"{"":true}"#)),

@@ -80,7 +80,12 @@ pub(crate) fn bind(plan: &Plan, instance: &str) -> Result<Bound> {
     };
     if urls.is_empty() {
         let listen = format!("{:?}", plan.listen);
-        return Err(bad("listen", listen, "this machine has no IPv6", "an IPv4 address"));
+        return Err(bad(
+            "listen",
+            listen,
+            "this machine has no IPv6",
+            "an IPv4 address",
+        ));
     }
     Ok(Bound {
         listeners: Listeners { tcp, unix },
@@ -121,7 +126,9 @@ fn bind_all(plan: &Plan, instance: &str) -> Result<Vec<TcpListener>> {
         }
         if tries == PORT_TRIES {
             let message = format!("no port is free on all of {:?}", plan.listen);
-            return Err(Error::new(message).with_code("config-port-taken").with_fix("name a port"));
+            return Err(Error::new(message)
+                .with_code("config-port-taken")
+                .with_fix("name a port"));
         }
         tries += 1;
     }
@@ -161,14 +168,21 @@ fn refusal(instance: &str, address: SocketAddr, error: &io::Error) -> Error {
 }
 
 fn taken(instance: &str, place: impl Display, holder: &Holder) -> Error {
-    Error::new(format!("{instance} cannot listen on {place}: in use by {holder}"))
-        .with_code("config-port-taken")
-        .with_fix("stop it, or set listen to another port, or to port 0")
+    Error::new(format!(
+        "{instance} cannot listen on {place}: in use by {holder}"
+    ))
+    .with_code("config-port-taken")
+    .with_fix("stop it, or set listen to another port, or to port 0")
 }
 
 fn bind_unix(path: &Path, instance: &str) -> Result<(UnixListener, SocketFile)> {
     let refuse = |why: String| {
-        bad("unix", shown(path), why, "a path in a folder that only you can write to")
+        bad(
+            "unix",
+            shown(path),
+            why,
+            "a path in a folder that only you can write to",
+        )
     };
     let parent = path.parent().unwrap_or(Path::new("/"));
     private_folder(parent).map_err(|why| refuse(format!("{}: {why}", parent.display())))?;
@@ -192,7 +206,9 @@ fn remove_stale(path: &Path, instance: &str, refuse: impl Fn(String) -> Error) -
         return Ok(());
     };
     if !meta.file_type().is_socket() {
-        return Err(refuse("something else is there, and is left alone".to_owned()));
+        return Err(refuse(
+            "something else is there, and is left alone".to_owned(),
+        ));
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -239,7 +255,10 @@ pub(crate) fn raise_descriptors(connections: usize) {
     limit.current = limit.maximum;
     let raised = setrlimit(Resource::Nofile, limit).is_ok();
     if !raised || limit.maximum.is_some_and(|hard| hard < wanted) {
-        tracing::warn!(connections, "fewer descriptors than connections: some will wait");
+        tracing::warn!(
+            connections,
+            "fewer descriptors than connections: some will wait"
+        );
     }
 }
 
@@ -253,7 +272,12 @@ impl AddressFile {
     /// Errors: `config-bad-setting`.
     pub(crate) fn write(folder: &Path, instance: &str, urls: &[String]) -> Result<Self> {
         let refuse = |why: String| {
-            bad("run_dir", shown(folder), why, "a folder that only you can write to")
+            bad(
+                "run_dir",
+                shown(folder),
+                why,
+                "a folder that only you can write to",
+            )
         };
         private_folder(folder).map_err(refuse)?;
         let path = folder.join(format!("{instance}.addr"));
@@ -278,7 +302,11 @@ fn write_by_rename(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     // A name left by a host that was killed meanwhile; never written through.
     let _ = fs::remove_file(&temporary);
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
@@ -303,17 +331,31 @@ mod tests {
     #[test]
     fn c48_port_0_is_one_number_on_both_addresses() {
         let bound = bind(&plan(json!({"listen": ["[::1]:0", "127.0.0.1:0"]})), "d").unwrap();
-        let addresses: Vec<_> = bound.listeners.tcp.iter().map(|l| l.local_addr().unwrap()).collect();
+        let addresses: Vec<_> = bound
+            .listeners
+            .tcp
+            .iter()
+            .map(|l| l.local_addr().unwrap())
+            .collect();
         assert!(addresses[0].is_ipv4() && addresses[1].is_ipv6());
         assert_eq!(addresses[0].port(), addresses[1].port());
         let port = addresses[0].port();
-        assert_eq!(bound.urls, [format!("http://127.0.0.1:{port}"), format!("http://[::1]:{port}")]);
+        assert_eq!(
+            bound.urls,
+            [
+                format!("http://127.0.0.1:{port}"),
+                format!("http://[::1]:{port}")
+            ]
+        );
 
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("run");
         let file = AddressFile::write(&folder, "d", &bound.urls).unwrap();
         let text = fs::read_to_string(folder.join("d.addr")).unwrap();
-        assert_eq!(text, format!("http://127.0.0.1:{port}\nhttp://[::1]:{port}\n"));
+        assert_eq!(
+            text,
+            format!("http://127.0.0.1:{port}\nhttp://[::1]:{port}\n")
+        );
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         drop(file);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
@@ -346,14 +388,21 @@ mod tests {
         let plan = plan(json!({"listen": [], "unix": path}));
         let first = bind(&plan, "d").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777,
+            0o700
+        );
         let error = bind(&plan, "d").unwrap_err();
         assert_eq!(error.code(), "config-port-taken");
         let expected = format!("in use by pid {} (", std::process::id());
         assert!(error.to_string().contains(&expected), "{error}");
 
         // Killed: the socket is closed and its file stays.
-        let Bound { listeners, socket_file, .. } = first;
+        let Bound {
+            listeners,
+            socket_file,
+            ..
+        } = first;
         drop(listeners);
         std::mem::forget(socket_file);
         let second = bind(&plan, "d").unwrap();

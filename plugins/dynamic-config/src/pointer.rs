@@ -12,7 +12,8 @@ pub(crate) struct Pointer(Vec<String>);
 impl Pointer {
     /// Reads what follows `/v1/config` in a raw path: each segment is percent-decoded once, then unescaped.
     pub(crate) fn from_path(path: &str) -> Result<Self, Problem> {
-        let refuse = |why: &str| Problem::new(Slug::BadPointer, format!("\"{}\": {why}", echo(path)));
+        let refuse =
+            |why: &str| Problem::new(Slug::BadPointer, format!("\"{}\": {why}", echo(path)));
         let Some(rest) = path.strip_prefix('/') else {
             return Ok(Self::default());
         };

@@ -46,14 +46,17 @@ pub(crate) fn holder_of_path(path: &Path) -> Holder {
     inode.map_or(Holder::Unknown, |inode| holder_of_inode(&inode))
 }
 
-/// The inode of a row of `/proc/net/unix` that is about `path`: six columns, the inode, and a path that may hold spaces.
+/// The inode of a row of `/proc/net/unix` that listens on `path`: number, references, protocol, flags, type, state, inode,
+/// and a path that may hold spaces. Connections that wait to be accepted have rows with the same path.
 fn unix_inode(row: &str, path: &str) -> Option<String> {
+    /// `__SO_ACCEPTCON`.
+    const LISTENING: &str = "00010000";
     let mut rest = row;
-    let mut inode = "";
-    for _ in 0..7 {
-        (inode, rest) = rest.trim_ascii_start().split_once(' ')?;
+    let mut columns = [""; 7];
+    for column in &mut columns {
+        (*column, rest) = rest.trim_ascii_start().split_once(' ')?;
     }
-    (rest == path).then(|| inode.to_owned())
+    (rest == path && columns[3] == LISTENING).then(|| columns[6].to_owned())
 }
 
 fn listening_inode(table: &str, address: SocketAddr) -> Option<String> {
@@ -149,7 +152,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("with space.sock");
         let _held = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert!(matches!(holder_of_path(&path), Holder::Known { pid, .. } if pid == std::process::id()));
+        assert!(
+            matches!(holder_of_path(&path), Holder::Known { pid, .. } if pid == std::process::id())
+        );
         assert_eq!(holder_of_path(&dir.path().join("other")), Holder::Unknown);
     }
 }

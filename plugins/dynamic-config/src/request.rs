@@ -88,7 +88,10 @@ pub(crate) fn dry_run(query: &Query<'_>) -> Result<bool, Problem> {
     };
     let confirm = query.get("confirm");
     if confirm.is_some_and(|text| confirm_s(text).is_none()) {
-        return Err(bad_query("confirm", "is a time from 5s to 24h, as 90s, 10m or 1h"));
+        return Err(bad_query(
+            "confirm",
+            "is a time from 5s to 24h, as 90s, 10m or 1h",
+        ));
     }
     if dry_run && confirm.is_some() {
         return Err(bad_query("confirm", "does not go with dry_run"));
@@ -239,10 +242,7 @@ fn read_tags(line: &[u8], list: &mut Vec<Tag>) -> bool {
 }
 
 /// The media type of a body is one of `allowed`; which one, is answered.
-pub(crate) fn media_type<'a>(
-    headers: &HeaderMap,
-    allowed: &[&'a str],
-) -> Result<&'a str, Problem> {
+pub(crate) fn media_type<'a>(headers: &HeaderMap, allowed: &[&'a str]) -> Result<&'a str, Problem> {
     let refuse = |detail: String| {
         let hint = format!("add -H 'Content-Type: {}'", allowed[0]);
         Problem::new(Slug::UnsupportedMediaType, detail).hint(hint)
@@ -255,7 +255,9 @@ pub(crate) fn media_type<'a>(
     };
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    let found = allowed.iter().find(|word| word.eq_ignore_ascii_case(essence));
+    let found = allowed
+        .iter()
+        .find(|word| word.eq_ignore_ascii_case(essence));
     let other_charset = parts.any(|parameter| {
         parameter.split_once('=').is_some_and(|(name, value)| {
             let value = value.trim_matches('"');
@@ -329,7 +331,14 @@ mod tests {
         let page = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|q| page(&q));
         assert_eq!(page("").unwrap(), (None, 50));
         assert_eq!(page("limit=1000&before=7").unwrap(), (Some(7), 1_000));
-        for text in ["limit=0", "limit=1001", "limit=01", "limit=+1", "before=x", "before="] {
+        for text in [
+            "limit=0",
+            "limit=1001",
+            "limit=01",
+            "limit=+1",
+            "before=x",
+            "before=",
+        ] {
             assert_eq!(slug(page(text)), "bad-query", "{text}");
         }
     }
@@ -352,7 +361,17 @@ mod tests {
         ] {
             assert_eq!(read(value).unwrap(), expected, "{value}");
         }
-        for value in ["1", "\"1", "1\"", "\"1\" \"2\"", "*, \"1\"", "w/\"1\"", "\"a b\"", ",", ""] {
+        for value in [
+            "1",
+            "\"1",
+            "1\"",
+            "\"1\" \"2\"",
+            "*, \"1\"",
+            "w/\"1\"",
+            "\"a b\"",
+            ",",
+            "",
+        ] {
             assert_eq!(slug(read(value)), "bad-header", "{value}");
         }
         let two = HeaderMap::from_iter([
@@ -368,7 +387,9 @@ mod tests {
     #[test]
     fn c23_only_known_media_types_pass() {
         let read = |values: &[&str]| {
-            let pairs = values.iter().map(|value| (CONTENT_TYPE, value.parse().unwrap()));
+            let pairs = values
+                .iter()
+                .map(|value| (CONTENT_TYPE, value.parse().unwrap()));
             let headers: HeaderMap = pairs.collect();
             media_type(&headers, &["application/json"])
         };

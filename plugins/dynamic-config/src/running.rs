@@ -41,14 +41,19 @@ impl Running {
     pub(crate) fn start(plan: Plan, ctx: &Context) -> Result<Self> {
         let tokens = plan.token_file.as_deref().map(Tokens::load).transpose()?;
         let schema = plan.schema_document()?;
-        let opened = ctx.config().declare(&schema, &plan.initial, &plan.store_settings())?;
+        let opened = ctx
+            .config()
+            .declare(&schema, &plan.initial, &plan.store_settings())?;
         listener::raise_descriptors(plan.limits.connections);
         let Bound {
             listeners,
             urls,
             socket_file,
         } = listener::bind(&plan, ctx.instance())?;
-        let run_dir = plan.run_dir.clone().unwrap_or_else(|| ctx.run_dir().to_owned());
+        let run_dir = plan
+            .run_dir
+            .clone()
+            .unwrap_or_else(|| ctx.run_dir().to_owned());
         let facts = Facts {
             instance: ctx.instance().to_owned(),
             urls: urls.clone(),
@@ -87,7 +92,12 @@ impl Running {
     ///
     /// Errors: a thread hung, and is left behind.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let left = self.endpoints.0.deadline().unwrap_or(SHUTDOWN).min(SHUTDOWN);
+        let left = self
+            .endpoints
+            .0
+            .deadline()
+            .unwrap_or(SHUTDOWN)
+            .min(SHUTDOWN);
         // The rest is for the files, and for saying so in time.
         let hung = self.threads.stop(left - left / 10);
         if hung.is_empty() {

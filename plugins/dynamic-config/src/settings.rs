@@ -31,7 +31,7 @@ pub struct Settings {
     /// "quickstart" sets `state = "memory"`, `touch = { step = 10 }`, `initial = { value = 10 }` where not given, and
     /// enables `GET /`.
     pub profile: Profile,
-    /// TCP addresses, as "127.0.0.1:9999"; port 0 lets the machine choose. Default: 127.0.0.1:9999 and [::1]:9999.
+    /// TCP addresses, as "127.0.0.1:9999"; port 0 lets the machine choose. Default: `127.0.0.1:9999` and `[::1]:9999`.
     pub listen: Option<Vec<String>>,
     /// The absolute path of a Unix socket.
     pub unix: Option<PathBuf>,
@@ -69,7 +69,7 @@ pub struct Settings {
 }
 
 /// How the instance is meant to be used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// Everything but `GET /`.
@@ -77,6 +77,21 @@ pub enum Profile {
     Standard,
     /// The demo: `GET /` touches the value.
     Quickstart,
+}
+
+/// A plain list of words: the derived one is a `oneOf`, and a wrong word would be refused in the words of that.
+impl JsonSchema for Profile {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Profile".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": ["standard", "quickstart"]})
+    }
 }
 
 impl Profile {
@@ -130,7 +145,12 @@ impl JsonSchema for Size {
 }
 
 impl Size {
-    const UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    const UNITS: [(&str, u64); 4] = [
+        ("B", 1),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+    ];
 
     fn bytes(&self) -> Option<u64> {
         match self {
@@ -230,7 +250,12 @@ impl Plan {
             touch => touch,
         };
         if touch.as_ref().is_some_and(|touch| touch.step == 0) {
-            return Err(bad("touch.step", 0, "it would change nothing", "an integer other than 0"));
+            return Err(bad(
+                "touch.step",
+                0,
+                "it would change nothing",
+                "an integer other than 0",
+            ));
         }
         let allowed_hosts = settings.allowed_hosts.iter().map(|name| check_host(name));
         Ok(Self {
@@ -308,9 +333,12 @@ fn check_state(state: Option<&str>) -> Result<()> {
             "this version has no journal yet, so nothing would survive",
             "\"memory\"",
         )),
-        Some(word) => {
-            Err(bad("state", format!("\"{}\"", echo(word)), "no such word", "\"memory\""))
-        }
+        Some(word) => Err(bad(
+            "state",
+            format!("\"{}\"", echo(word)),
+            "no such word",
+            "\"memory\"",
+        )),
     }
 }
 
@@ -323,7 +351,12 @@ fn check_listen(listen: Option<&[String]>, has_unix: bool) -> Result<Vec<SocketA
         ]);
     };
     if listen.is_empty() && !has_unix {
-        return Err(bad("listen", "[]", "nobody could reach it", "an address, or [] with unix set"));
+        return Err(bad(
+            "listen",
+            "[]",
+            "nobody could reach it",
+            "an address, or [] with unix set",
+        ));
     }
     let mut seen = BTreeSet::new();
     for text in listen {
@@ -376,7 +409,12 @@ fn check_unix(path: &Path) -> Result<()> {
 fn check_host(name: &str) -> Result<HostName> {
     HostName::allowed(name).map_err(|why| {
         let quoted = format!("\"{}\"", echo(name));
-        bad("allowed_hosts", quoted, why, "names as \"config.example\" or \"config.example:9999\"")
+        bad(
+            "allowed_hosts",
+            quoted,
+            why,
+            "names as \"config.example\" or \"config.example:9999\"",
+        )
     })
 }
 
@@ -386,7 +424,12 @@ fn check_body(size: Option<&Size>) -> Result<usize> {
     };
     match size.bytes() {
         Some(bytes @ 1..=BODY_BYTES_LIMIT) => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
-        _ => Err(bad("max_body", size.shown(), "out of range", "1 to \"16MiB\"")),
+        _ => Err(bad(
+            "max_body",
+            size.shown(),
+            "out of range",
+            "a size from 1 byte to \"16MiB\"",
+        )),
     }
 }
 
@@ -396,7 +439,12 @@ fn check_history(size: Option<&Size>) -> Result<Option<u64>> {
     };
     match size.bytes() {
         Some(bytes) if bytes >= HISTORY_BYTES_MIN => Ok(Some(bytes)),
-        _ => Err(bad("history_bytes", size.shown(), "too small", "\"8MiB\" or more")),
+        _ => Err(bad(
+            "history_bytes",
+            size.shown(),
+            "too small",
+            "\"8MiB\" or more",
+        )),
     }
 }
 
@@ -408,7 +456,12 @@ fn check_span(key: &str, span: Option<&Span>, default_s: u64, max_s: u64) -> Res
         Some(millis) if (1..=max_s * 1_000).contains(&millis) => Ok(Duration::from_millis(millis)),
         _ => {
             let quoted = format!("\"{}\"", echo(&span.0));
-            Err(bad(key, quoted, "out of range", &format!("\"1ms\" to \"{max_s}s\"")))
+            Err(bad(
+                key,
+                quoted,
+                "out of range",
+                &format!("a time from \"1ms\" to \"{max_s}s\""),
+            ))
         }
     }
 }
@@ -431,7 +484,10 @@ fn read_schema(path: &Path) -> Result<Value> {
     let text = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     json::read(&text, json::SCHEMA_DEPTH_MAX).map_err(|fault| {
         let place = json::position(&text, fault.offset);
-        refuse(format!("line {}, column {}: {}", place.line, place.column, fault.detail))
+        refuse(format!(
+            "line {}, column {}: {}",
+            place.line, place.column, fault.detail
+        ))
     })
 }
 
@@ -464,7 +520,11 @@ mod tests {
         assert_eq!(schema["additionalProperties"], false);
         assert_eq!(schema["properties"]["max_connections"]["maximum"], 65_535);
         assert!(schema["properties"].get("tls_cert").is_none());
-        for unknown in [json!({"tls_cert": "x"}), json!({"max_watchers": 1}), json!({"rate": 1})] {
+        for unknown in [
+            json!({"tls_cert": "x"}),
+            json!({"max_watchers": 1}),
+            json!({"rate": 1}),
+        ] {
             assert!(serde_json::from_value::<Settings>(unknown).is_err());
         }
     }
@@ -472,8 +532,16 @@ mod tests {
     #[test]
     fn a_bad_setting_is_named_with_what_is_allowed() {
         for (settings, code, expected) in [
-            (json!({"state": "dir"}), "config-bad-setting", "state = \"dir\": "),
-            (json!({"state": "etcd"}), "config-bad-setting", "state = \"etcd\": no such word; "),
+            (
+                json!({"state": "dir"}),
+                "config-bad-setting",
+                "state = \"dir\": ",
+            ),
+            (
+                json!({"state": "etcd"}),
+                "config-bad-setting",
+                "state = \"etcd\": no such word; ",
+            ),
             (
                 json!({"listen": ["localhost:9999"]}),
                 "config-bad-setting",
@@ -495,27 +563,58 @@ mod tests {
                 "config-bad-setting",
                 "listen = \"[::]:9999\": the quickstart profile",
             ),
-            (json!({"unix": "a.sock"}), "config-bad-setting", "unix = \"a.sock\": it is relative; "),
+            (
+                json!({"unix": "a.sock"}),
+                "config-bad-setting",
+                "unix = \"a.sock\": it is relative; ",
+            ),
             (
                 json!({"unix": format!("/{}", "a".repeat(107))}),
                 "config-bad-setting",
                 "unix = \"/aaaa",
             ),
-            (json!({"touch": {"step": 0}}), "config-bad-setting", "touch.step = 0: "),
+            (
+                json!({"touch": {"step": 0}}),
+                "config-bad-setting",
+                "touch.step = 0: ",
+            ),
             (
                 json!({"allowed_hosts": ["*.example"]}),
                 "config-bad-setting",
                 "allowed_hosts = \"*.example\": ",
             ),
-            (json!({"max_body": "17MiB"}), "config-bad-setting", "max_body = \"17MiB\": "),
-            (json!({"max_body": 0}), "config-bad-setting", "max_body = 0: "),
-            (json!({"head_timeout": "61s"}), "config-bad-setting", "head_timeout = \"61s\": "),
-            (json!({"body_timeout": "0s"}), "config-bad-setting", "body_timeout = \"0s\": "),
-            (json!({"history_bytes": "1MiB"}), "config-bad-setting", "history_bytes = \"1MiB\": "),
+            (
+                json!({"max_body": "17MiB"}),
+                "config-bad-setting",
+                "max_body = \"17MiB\": ",
+            ),
+            (
+                json!({"max_body": 0}),
+                "config-bad-setting",
+                "max_body = 0: ",
+            ),
+            (
+                json!({"head_timeout": "61s"}),
+                "config-bad-setting",
+                "head_timeout = \"61s\": ",
+            ),
+            (
+                json!({"body_timeout": "0s"}),
+                "config-bad-setting",
+                "body_timeout = \"0s\": ",
+            ),
+            (
+                json!({"history_bytes": "1MiB"}),
+                "config-bad-setting",
+                "history_bytes = \"1MiB\": ",
+            ),
         ] {
             let error = plan(settings.clone()).unwrap_err();
             assert_eq!(error.code(), code, "{settings}");
-            assert!(error.to_string().starts_with(expected), "{settings}: {error}");
+            assert!(
+                error.to_string().starts_with(expected),
+                "{settings}: {error}"
+            );
             assert!(!error.fix().is_empty());
         }
     }
@@ -544,8 +643,17 @@ mod tests {
         std::fs::write(&path, "{\n \"type\": }").unwrap();
         let plan = plan(json!({"schema": path})).unwrap();
         let error = plan.schema_document().unwrap_err();
-        assert!(error.to_string().contains("line 2, column 10: expected a value"), "{error}");
-        std::fs::write(&path, "{\"type\":\"object\",\"additionalProperties\":false}").unwrap();
+        assert!(
+            error
+                .to_string()
+                .contains("line 2, column 10: expected a value"),
+            "{error}"
+        );
+        std::fs::write(
+            &path,
+            "{\"type\":\"object\",\"additionalProperties\":false}",
+        )
+        .unwrap();
         assert_eq!(plan.schema_document().unwrap()["type"], "object");
     }
 }

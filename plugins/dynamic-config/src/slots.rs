@@ -85,6 +85,12 @@ impl Slots {
         self.0.broken.store(true, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(crate) fn working(&self) -> usize {
+        let table = self.table();
+        table.open.len() - table.waiting.len()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.table().open.len()
     }
@@ -144,7 +150,10 @@ impl Table {
     }
 
     fn work(&mut self, id: u64) {
-        let since = self.open.get_mut(&id).and_then(|open| open.waits_since.take());
+        let since = self
+            .open
+            .get_mut(&id)
+            .and_then(|open| open.waits_since.take());
         if let Some(since) = since {
             self.waiting.remove(&since);
         }
@@ -165,7 +174,10 @@ impl Slot {
     /// Whether a request is in hand.
     pub(crate) fn is_working(&self) -> bool {
         let table = self.slots.table();
-        table.open.get(&self.id).is_some_and(|open| open.waits_since.is_none())
+        table
+            .open
+            .get(&self.id)
+            .is_some_and(|open| open.waits_since.is_none())
     }
 }
 

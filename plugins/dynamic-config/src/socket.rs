@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_peer_that_takes_nothing_is_given_up_on() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (ours, _theirs) = UnixStream::pair().unwrap();
             let mut socket = Socket::new(Stream::Unix(ours), Duration::from_millis(50));

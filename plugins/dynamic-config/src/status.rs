@@ -24,9 +24,8 @@ const PAGE: u32 = 64;
 
 /// The time now: UTC, RFC 3339 with microseconds.
 pub(crate) fn now() -> String {
-    const FORMAT: &[BorrowedFormatItem<'_>] = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
-    );
+    const FORMAT: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
     let now = OffsetDateTime::now_utc();
     now.format(FORMAT).unwrap_or_default()
 }

@@ -130,12 +130,17 @@ fn refusal(error: ChangeError) -> Refused {
         pointer: error.pointer,
         generation: error.generation,
         operation: error.operation,
-        violations: error.violations.as_ref().map(violations).unwrap_or_default(),
+        violations: error
+            .violations
+            .as_ref()
+            .map(violations)
+            .unwrap_or_default(),
     }
 }
 
 fn violations(list: &Value) -> Vec<(String, String)> {
-    let text = |violation: &Value, name: &str| violation[name].as_str().unwrap_or_default().to_owned();
+    let text =
+        |violation: &Value, name: &str| violation[name].as_str().unwrap_or_default().to_owned();
     let each = list.as_array().into_iter().flatten();
     each.map(|violation| (text(violation, "pointer"), text(violation, "detail")))
         .collect()

@@ -5,7 +5,7 @@
 
 use crate::{
     app::App,
-    connection::{Server, Stage},
+    connection::{REFUSALS_MAX, Server, Stage},
     listener::Listeners,
     router::router,
     token::LOOK_EVERY,
@@ -26,7 +26,7 @@ use std::{
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime::Builder,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::interval,
 };
@@ -37,8 +37,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const GRACE_MAX: Duration = Duration::from_secs(3);
 
 /// How a thread is started: by the context in a host, plainly in a test.
-pub(crate) type Spawn<'a> =
-    &'a dyn Fn(&str, Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>>;
+pub(crate) type Spawn<'a> = &'a dyn Fn(&str, Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>>;
 
 /// Both threads, running. Dropping it stops them.
 pub(crate) struct Threads {
@@ -122,7 +121,10 @@ impl Threads {
                 // It came to its end, so that joining does not wait; a panic was logged where it was thrown.
                 let _ = worker.thread.join();
             } else {
-                tracing::error!(thread = worker.name, "did not stop in time and is left behind");
+                tracing::error!(
+                    thread = worker.name,
+                    "did not stop in time and is left behind"
+                );
                 hung.push(worker.name);
             }
         }
@@ -150,7 +152,10 @@ impl Drop for Threads {
 
 impl Worker {
     fn ended(&self, within: Duration) -> bool {
-        matches!(self.done.recv_timeout(within), Err(RecvTimeoutError::Disconnected))
+        matches!(
+            self.done.recv_timeout(within),
+            Err(RecvTimeoutError::Disconnected)
+        )
     }
 }
 
@@ -193,7 +198,10 @@ fn serve(
     listeners: &mut Option<Listeners>,
     stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
     // Dropping the runtime at the end drops every connection that is left.
     runtime.block_on(async {
         let mut accepting = accept(app, listeners.as_ref(), &stage)?;
@@ -223,6 +231,7 @@ fn accept(
         head_timeout: app.plan.limits.head,
         euid: geteuid().as_raw(),
         stage: stage.clone(),
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
     };
     let mut accepting = JoinSet::new();
     for listener in listeners.iter().flat_map(|listeners| &listeners.tcp) {

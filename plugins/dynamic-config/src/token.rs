@@ -25,8 +25,7 @@ const TOKEN_LEN: std::ops::RangeInclusive<usize> = 32..=256;
 /// Two tokens with their line ends.
 const FILE_BYTES_MAX: u64 = 2 * (256 + 2);
 
-const ALLOWED: &str =
-    "a file of yours with mode 0600 or 0400 that holds 1 or 2 lines of 32 to 256 bytes of A-Z a-z 0-9 - . _ ~ + / =";
+const ALLOWED: &str = "a file of yours with mode 0600 or 0400 that holds 1 or 2 lines of 32 to 256 bytes of A-Z a-z 0-9 - . _ ~ + / =";
 
 type Sha = [u8; 32];
 
@@ -76,7 +75,9 @@ impl Tokens {
 
     /// Reads the file again if it changed. One that is unreadable or invalid is logged once, and nothing changes.
     pub(crate) fn refresh(&self) {
-        let found = std::fs::metadata(&self.path).map(|meta| Seen::of(&meta)).ok();
+        let found = std::fs::metadata(&self.path)
+            .map(|meta| Seen::of(&meta))
+            .ok();
         if self.held().seen == found {
             return;
         }
@@ -187,8 +188,16 @@ mod tests {
             ("short\n".to_owned(), 0o600, "line 1 has 5 bytes"),
             (format!("{good}\n\n"), 0o600, "line 2 has 0 bytes"),
             (format!("{good}\n{good}\n{good}\n"), 0o600, "it has 3 lines"),
-            (format!("{good} x\n"), 0o600, "line 1 holds another character"),
-            (format!("{good}\r\n"), 0o600, "line 1 holds another character"),
+            (
+                format!("{good} x\n"),
+                0o600,
+                "line 1 holds another character",
+            ),
+            (
+                format!("{good}\r\n"),
+                0o600,
+                "line 1 holds another character",
+            ),
             (String::new(), 0o600, "line 1 has 0 bytes"),
             ("a".repeat(600), 0o600, "it is 600 bytes long"),
         ] {
@@ -198,7 +207,9 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
             assert!(!error.to_string().contains(&good));
         }
-        let missing = Tokens::load(&dir.path().join("none")).map(drop).unwrap_err();
+        let missing = Tokens::load(&dir.path().join("none"))
+            .map(drop)
+            .unwrap_err();
         assert!(missing.to_string().contains("No such file"), "{missing}");
         let folder = Tokens::load(dir.path()).map(drop).unwrap_err();
         assert!(folder.to_string().contains("no regular file"), "{folder}");

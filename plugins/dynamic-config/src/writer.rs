@@ -149,11 +149,17 @@ impl Writer {
             match guarded(|| store.apply(&changes)) {
                 Some(Ok(outcomes)) => outcomes,
                 Some(Err(error)) => refuse_all(&host_refusal(&error)),
-                None => refuse_all(&Refused::new(Slug::Internal, "the store could not be asked")),
+                None => refuse_all(&Refused::new(
+                    Slug::Internal,
+                    "the store could not be asked",
+                )),
             }
         };
         let missing = changes.len().saturating_sub(outcomes.len());
-        let unanswered = Refused::new(Slug::Internal, "the store answered fewer changes than it was asked");
+        let unanswered = Refused::new(
+            Slug::Internal,
+            "the store answered fewer changes than it was asked",
+        );
         outcomes.extend(vec![Err(unanswered); missing]);
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // A client that is gone learns its outcome from the history.
@@ -202,7 +208,9 @@ mod tests {
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(future)
     }
 
@@ -246,7 +254,10 @@ mod tests {
         queue.stop();
         writer.run(&*store);
         for receiver in receivers {
-            assert_eq!(block_on(receiver).unwrap().unwrap_err().slug, Slug::Internal);
+            assert_eq!(
+                block_on(receiver).unwrap().unwrap_err().slug,
+                Slug::Internal
+            );
         }
         for receiver in later {
             assert!(block_on(receiver).unwrap().is_ok());

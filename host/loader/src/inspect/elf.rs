@@ -3,12 +3,15 @@
 //! The `object` crate reads the fixed structures; offsets, strings, version needs and the symbol lookup are walked here, where
 //! each has its limit: `object`'s own lookups trust shift counts and string lengths that a hostile file may choose.
 
-use super::{EntrySymbol, InspectFault, Inspection, Platform, SymbolKind, text_at};
+mod lookup;
+
+use super::{InspectFault, Inspection, Platform, text_at};
 use crate::error::printable;
+use lookup::Lookup;
 use object::{
     Endianness,
     elf::{self, FileHeader32, FileHeader64},
-    read::elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _},
+    read::elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _},
 };
 
 /// More sections than any linker makes; the table is walked once.
@@ -21,8 +24,6 @@ const DYNAMICS_MAX: usize = 16_384;
 const NEEDED_MAX: usize = 1_024;
 /// Version needs that are looked at, over all libraries.
 const VERSIONS_MAX: usize = 16_384;
-/// Links of one hash chain that are followed.
-const CHAIN_MAX: usize = 65_536;
 
 pub(super) fn inspect(bytes: &[u8]) -> Result<Inspection, InspectFault> {
     let class = bytes.get(4).copied();
@@ -483,9 +484,7 @@ fn glibc_needed(needs: &[u8], strings: &[u8], endian: Endianness) -> Option<(u32
             u32_at(version.saturating_add(8)),
             u32_at(version.saturating_add(12)),
         ) {
-            if let Some(text) = text_at(strings, name as u64) {
-                newest = newest.max(glibc_version_of(&text));
-            }
+            newest = newest.max(version_name(strings, name).and_then(glibc_version_of));
             budget -= 1;
             if budget == 0 {
                 return newest;
@@ -504,6 +503,15 @@ fn glibc_needed(needs: &[u8], strings: &[u8], endian: Endianness) -> Option<(u32
     newest
 }
 
+/// The name of a version, if it is as short as glibc's are: a loop over hostile ones costs nothing.
+fn version_name(strings: &[u8], offset: usize) -> Option<&str> {
+    const NAME_BYTES_MAX: usize = 32;
+    let rest = strings.get(offset..)?;
+    let head = &rest[..rest.len().min(NAME_BYTES_MAX)];
+    let end = head.iter().position(|&b| b == 0)?;
+    std::str::from_utf8(&head[..end]).ok()
+}
+
 /// `GLIBC_2.34` and `GLIBC_2.3.4` are versions; `GLIBC_PRIVATE` is none.
 pub(crate) fn glibc_version_of(text: &str) -> Option<(u32, u32)> {
     let rest = text.strip_prefix("GLIBC_")?;
@@ -515,106 +523,5 @@ pub(crate) fn glibc_version_of(text: &str) -> Option<(u32, u32)> {
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
         _ => None,
-    }
-}
-
-/// The lookup that `dlsym` will do, over the file's bytes.
-struct Lookup<'image, 'data, E: FileHeader> {
-    image: &'image Image<'data, E>,
-    table: &'data [u8],
-    strings: &'data [u8],
-    symbol: &'image [u8],
-}
-
-impl<E: FileHeader<Endian = Endianness>> Lookup<'_, '_, E> {
-    fn u32_at(&self, hash: &[u8], at: usize) -> Option<u32> {
-        let word = <[u8; 4]>::try_from(hash.get(at..at.checked_add(4)?)?).ok()?;
-        Some(to_u32::<E>(word, self.image.endian))
-    }
-
-    fn gnu(&self, hash: &[u8]) -> Option<EntrySymbol> {
-        let mut wanted: u32 = 5381;
-        for &byte in self.symbol {
-            wanted = wanted.wrapping_mul(33).wrapping_add(u32::from(byte));
-        }
-        let buckets = self.u32_at(hash, 0)?;
-        let first = self.u32_at(hash, 4)?;
-        let bloom_len = (self.u32_at(hash, 8)? as usize).checked_mul(size_of::<E::Word>())?;
-        // A hostile bloom filter can only hide a symbol from the loader, which then says so itself.
-        let bucket_table = 16_usize.checked_add(bloom_len)?;
-        let chain_table = bucket_table.checked_add((buckets as usize).checked_mul(4)?)?;
-        let bucket = wanted.checked_rem(buckets)? as usize;
-        let mut index = self.u32_at(hash, bucket_table.checked_add(bucket * 4)?)?;
-        for _ in 0..CHAIN_MAX {
-            let link = index.checked_sub(first)? as usize;
-            let value = self.u32_at(hash, chain_table.checked_add(link.checked_mul(4)?)?)?;
-            if value | 1 == wanted | 1 {
-                if let Some(found) = self.named(index) {
-                    return Some(found);
-                }
-            }
-            if value & 1 != 0 {
-                return None;
-            }
-            index = index.checked_add(1)?;
-        }
-        None
-    }
-
-    fn sysv(&self, hash: &[u8]) -> Option<EntrySymbol> {
-        let mut wanted: u32 = 0;
-        for &byte in self.symbol {
-            wanted = (wanted << 4).wrapping_add(u32::from(byte));
-            let high = wanted & 0xf000_0000;
-            wanted = (wanted ^ (high >> 24)) & !high;
-        }
-        let buckets = self.u32_at(hash, 0)?;
-        let bucket = wanted.checked_rem(buckets)? as usize;
-        let chain_table = 8_usize.checked_add((buckets as usize).checked_mul(4)?)?;
-        let mut index = self.u32_at(hash, 8_usize.checked_add(bucket.checked_mul(4)?)?)?;
-        for _ in 0..CHAIN_MAX {
-            if index == 0 {
-                return None;
-            }
-            if let Some(found) = self.named(index) {
-                return Some(found);
-            }
-            index = self.u32_at(
-                hash,
-                chain_table.checked_add((index as usize).checked_mul(4)?)?,
-            )?;
-        }
-        None
-    }
-
-    /// The symbol with this index, if it is the one wanted and defined here.
-    fn named(&self, index: u32) -> Option<EntrySymbol> {
-        let endian = self.image.endian;
-        let start = (index as usize).checked_mul(size_of::<E::Sym>())?;
-        let bytes = self
-            .table
-            .get(start..start.checked_add(size_of::<E::Sym>())?)?;
-        let (symbol, _) = object::pod::from_bytes::<E::Sym>(bytes).ok()?;
-        let name = self.strings.get(symbol.st_name(endian) as usize..)?;
-        if name.strip_prefix(self.symbol)?.first() != Some(&0) || symbol.is_undefined(endian) {
-            return None;
-        }
-        let (address, size): (u64, u64) = (
-            symbol.st_value(endian).into(),
-            symbol.st_size(endian).into(),
-        );
-        Some(EntrySymbol {
-            kind: match symbol.st_type() {
-                elf::STT_OBJECT => SymbolKind::Data,
-                elf::STT_FUNC | elf::STT_GNU_IFUNC => SymbolKind::Function,
-                elf::STT_TLS => SymbolKind::ThreadLocal,
-                _ => SymbolKind::Other,
-            },
-            size_bytes: size,
-            mapped: self
-                .image
-                .at_address(address)
-                .is_some_and(|rest| rest.len() as u64 >= size),
-        })
     }
 }

@@ -74,14 +74,19 @@ fn cannot_open(path: &Path, error: &io::Error) -> Refusal {
             reason(error),
         )
         .fix("correct `library`; a relative path starts at the config file's folder"),
-        _ => Refusal::new(
+        (kind, _) => Refusal::new(
             RefusalCode::Unreadable,
             path,
             format!("cannot be read: {}", reason(error)),
             "a file that the host's user may read",
             reason(error),
         )
-        .fix(format!("ls -l {absolute}")),
+        .fix(match kind {
+            io::ErrorKind::PermissionDenied => {
+                format!("let the host's user read it: chmod a+r {absolute}, and a+x its folders")
+            }
+            _ => format!("ls -l {absolute}"),
+        }),
     }
 }
 
@@ -395,6 +400,19 @@ mod tests {
         let refusal = read(&link, &strict).expect_err("the target's folder counts");
         assert_eq!(refusal.code, RefusalCode::WritableByOthers);
         chmod(&below, 0o755);
+    }
+
+    #[test]
+    fn a_missing_permission_is_named_with_its_cure() {
+        let refusal = cannot_open(
+            Path::new("/x/liby.so"),
+            &io::ErrorKind::PermissionDenied.into(),
+        );
+        assert_eq!(refusal.code, RefusalCode::Unreadable);
+        assert_eq!(
+            refusal.fix.as_deref(),
+            Some("let the host's user read it: chmod a+r /x/liby.so, and a+x its folders")
+        );
     }
 
     #[test]

@@ -123,6 +123,8 @@ impl Thread {
             }
             Err(failure) => {
                 self.closed.store(true, Ordering::Release);
+                // The next attempt counts anew.
+                self.shared.services.metrics.forget(&self.shared.info.name);
                 Err(failure)
             }
         }

@@ -28,6 +28,8 @@ use hotshoe_abi::{
 use hotshoe_loader::Verified;
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -60,6 +62,8 @@ struct Shared {
     counts: Mutex<Option<Arc<Counts>>>,
     hook_errors: Arc<AtomicU64>,
     retired: AtomicBool,
+    /// A private copy of the library and its neighbours; removed at the end.
+    folder: Mutex<Option<PathBuf>>,
     initializing: Arc<AtomicBool>,
 }
 
@@ -92,6 +96,7 @@ impl InProcess {
             counts: Mutex::new(None),
             hook_errors,
             retired: AtomicBool::new(false),
+            folder: Mutex::new(None),
             initializing: Arc::default(),
         });
         Self { driver: DriverThread::new(&shared), checker: CheckerThread::new(&shared), shared }
@@ -170,6 +175,7 @@ impl Shared {
             Origin::Library(verified) => {
                 let library = hotshoe_loader::load(*verified, &self.info.name)
                     .map_err(|refusal| refused(&refusal, None))?;
+                *self.folder.lock() = library.folder;
                 library.module
             }
         };
@@ -220,6 +226,15 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.get_mut().take() {
+            // What is mapped stays mapped; a folder that cannot be removed is left in the run folder.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
 impl Backend for InProcess {
     fn open(&self, done: Done<Answer>) {
         self.on_loading_thread(done, Shared::open);
@@ -246,6 +261,14 @@ impl Backend for InProcess {
         self.shared.signal(signal_kind::SHUTDOWN, deadline_ms);
         self.checker.close();
         self.driver.shutdown(done);
+    }
+
+    fn extra_conf(&self) -> BTreeMap<String, String> {
+        self.shared.extra.lock().iter().cloned().collect()
+    }
+
+    fn set_extra_conf(&self, extra: BTreeMap<String, String>) {
+        *self.shared.extra.lock() = extra.into_iter().collect();
     }
 
     fn deliver(&self, mail: Mail) -> Result<(), Failure> {

@@ -3,13 +3,19 @@
 use crate::error::{self, ExitCode, Place, Problem};
 use serde_json::Value;
 
+/// Finds the place of a JSON pointer.
+pub(crate) type PlaceOf = Box<dyn Fn(&str) -> Option<Place> + Send + Sync>;
+
+/// Says whether what a JSON pointer names is a secret.
+pub(crate) type Hides = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// An instance's settings, and where each stands in the config.
 pub(crate) struct Settings {
     pub(crate) value: Value,
     /// The place of a JSON pointer's value, where there is a file.
-    pub(crate) place: Box<dyn Fn(&str) -> Option<Place> + Send + Sync>,
+    pub(crate) place: PlaceOf,
     /// Whether what a pointer names must not be printed.
-    pub(crate) hidden: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    pub(crate) hidden: Hides,
 }
 
 /// Checks an instance's settings against its plugin's own schema: every violation, each with its place, in one problem.
@@ -23,7 +29,8 @@ pub(crate) fn check_settings(instance: &str, schema: &str, settings: &Settings) 
     let mut faults = validator.iter_errors(&settings.value);
     let Some(first) = faults.next() else { return Ok(()) };
     let (pointer, mut text) = explain(&first);
-    if (settings.hidden)(&pointer) {
+    let hidden = (settings.hidden)(&pointer);
+    if hidden {
         "a secret value does not fit the schema".clone_into(&mut text);
     }
     let more = match faults.count() {
@@ -34,13 +41,44 @@ pub(crate) fn check_settings(instance: &str, schema: &str, settings: &Settings) 
         key if key.is_empty() => "settings".to_owned(),
         key => format!("settings.{key}"),
     };
-    let mut problem = Problem::usage("settings-invalid", format!("plugin `{instance}`: {key}: {text}{more}"))
-        .fix(format!("`hotshoe inspect --schema` on the library of `{instance}` shows what its settings may be"));
-    problem.at = (settings.place)(&pointer);
-    if let Some(keys) = known_keys(&schema, &pointer) {
-        problem = problem.wanted(keys);
+    let headline = format!("plugin `{instance}`: {key}: {}{more}", short(&text, 200));
+    let mut problem = Problem::usage("settings-invalid", headline).fix(format!(
+        "change it; `hotshoe inspect --schema` on the library of `{instance}` shows what its settings may be"
+    ));
+    if let Some(wanted) = known_keys(&schema, &pointer).or_else(|| fitting(&schema, &pointer)) {
+        problem = problem.wanted(wanted);
     }
-    Err(problem)
+    if let Some(found) = settings.value.pointer(&pointer).filter(|_| !hidden) {
+        problem = problem.found(short(&found.to_string(), 64));
+    }
+    Err(match (settings.place)(&pointer) {
+        Some(at) => problem.in_file(at),
+        None => problem,
+    })
+}
+
+/// At most `len` characters of what somebody else wrote, control characters escaped.
+fn short(text: &str, len: usize) -> String {
+    let mut escaped = text.chars().flat_map(|c| match c.is_control() {
+        true => c.escape_default().collect::<Vec<_>>(),
+        false => vec![c],
+    });
+    let mut shown: String = escaped.by_ref().take(len).collect();
+    if escaped.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// What the schema says of a property at the top, without its description.
+fn fitting(schema: &Value, pointer: &str) -> Option<String> {
+    let key = pointer.strip_prefix('/').filter(|key| !key.contains('/'))?;
+    let mut property = schema.get("properties")?.get(key)?.clone();
+    if let Some(members) = property.as_object_mut() {
+        members.remove("description");
+        members.remove("title");
+    }
+    Some(format!("a value that fits {}", short(&property.to_string(), 160)))
 }
 
 /// The offending place and what is wrong; for an unknown key, that key's.
@@ -61,7 +99,7 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> (String, String) {
 }
 
 /// The keys that the schema knows where an unknown one was found at the top.
-fn known_keys(schema: &serde_json::Value, pointer: &str) -> Option<String> {
+fn known_keys(schema: &Value, pointer: &str) -> Option<String> {
     let key = pointer.strip_prefix('/').filter(|key| !key.contains('/'))?;
     let known = schema.get("properties")?.as_object()?;
     if known.contains_key(key) {

@@ -15,7 +15,9 @@ pub(super) fn check(file: &Path, as_json: bool, format: LogFormat) -> ExitCode {
     let loaded = config_file::load(file);
     let mut problems = loaded.problems;
     let merged = loaded.config.map(|config| loadable(config, &mut problems));
-    let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+    let first = problems
+        .iter()
+        .find(|problem| problem.severity == Severity::Error);
     let exit = first.map_or(ExitCode::Clean, |problem| problem.exit);
     if as_json {
         let answer = json!({
@@ -74,20 +76,28 @@ struct Row {
 impl Merged {
     fn of(config: &Config) -> Self {
         let rows = config.plugins.iter().map(|entry| Row {
-            name: entry.name.clone().unwrap_or_else(|| entry.library.to_string()),
+            name: entry
+                .name
+                .clone()
+                .unwrap_or_else(|| entry.library.to_string()),
             library: entry.library.to_string(),
             parts: Vec::new(),
             at: entry.at.to_string(),
             settings: entry.settings.printable(),
         });
-        Self { host: config.host.name.clone(), rows: rows.collect() }
+        Self {
+            host: config.host.name.clone(),
+            rows: rows.collect(),
+        }
     }
 
     /// Takes over what the libraries say of themselves, and drops entries that turned out to be duplicates.
     fn name_from(&mut self, host: &Host) {
         let entries = host.entries();
         self.rows.retain_mut(|row| {
-            let Some(entry) = entries.iter().find(|entry| entry.at == row.at) else { return false };
+            let Some(entry) = entries.iter().find(|entry| entry.at == row.at) else {
+                return false;
+            };
             row.name.clone_from(&entry.name);
             row.library = entry.library.clone().unwrap_or_else(|| row.library.clone());
             row.parts = entry.parts.iter().map(|part| (*part).to_owned()).collect();
@@ -113,12 +123,25 @@ impl Merged {
     }
 
     fn table(&self) -> String {
-        let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.name.len())
+            .max()
+            .unwrap_or(0);
         let mut text = String::new();
         for row in &self.rows {
-            let parts = if row.parts.is_empty() { "-".to_owned() } else { row.parts.join(",") };
+            let parts = if row.parts.is_empty() {
+                "-".to_owned()
+            } else {
+                row.parts.join(",")
+            };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{:width$}  {parts}  {}  ({})", row.name, row.library, row.at);
+            let _ = writeln!(
+                text,
+                "{:width$}  {parts}  {}  ({})",
+                row.name, row.library, row.at
+            );
         }
         if self.rows.is_empty() {
             text.push_str("no plugins\n");

@@ -6,7 +6,12 @@ use hotshoe_loader::{Inspection, Policy};
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::Path, path::PathBuf};
 
-pub(super) fn inspect(libraries: &[PathBuf], as_json: bool, schema: bool, format: LogFormat) -> ExitCode {
+pub(super) fn inspect(
+    libraries: &[PathBuf],
+    as_json: bool,
+    schema: bool,
+    format: LogFormat,
+) -> ExitCode {
     let mut exit = ExitCode::Clean;
     let mut answers = Vec::new();
     for library in libraries {
@@ -16,7 +21,8 @@ pub(super) fn inspect(libraries: &[PathBuf], as_json: bool, schema: bool, format
             Err(problem) => {
                 exit = exit.max(problem.exit);
                 match as_json {
-                    true => answers.push(json!({ "file": library.display().to_string(), "problem": problem })),
+                    true => answers
+                        .push(json!({ "file": library.display().to_string(), "problem": problem })),
                     false => report::problem(&problem, format),
                 }
             }
@@ -49,7 +55,13 @@ fn look(library: &Path, schema: bool) -> Result<Seen, Problem> {
         true => Some(settings_schema(verified)?),
         false => None,
     };
-    Ok(Seen { file: library.to_owned(), inspection, refusal: None, warnings, schema })
+    Ok(Seen {
+        file: library.to_owned(),
+        inspection,
+        refusal: None,
+        warnings,
+        schema,
+    })
 }
 
 /// A file that no host would load may still be worth showing.
@@ -59,7 +71,9 @@ fn refused(library: &Path, refusal: &hotshoe_loader::Refusal) -> Result<Seen, Pr
         .ok()
         .filter(|metadata| metadata.is_file() && metadata.len() <= Policy::default().len_bytes_max)
         .and_then(|_| std::fs::read(library).ok());
-    let inspection = bytes.as_deref().and_then(|bytes| hotshoe_loader::inspect(bytes).ok());
+    let inspection = bytes
+        .as_deref()
+        .and_then(|bytes| hotshoe_loader::inspect(bytes).ok());
     match inspection.filter(|inspection| inspection.manifest.is_some()) {
         None => Err(problem),
         Some(inspection) => Ok(Seen {
@@ -74,12 +88,18 @@ fn refused(library: &Path, refusal: &hotshoe_loader::Refusal) -> Result<Seen, Pr
 
 fn settings_schema(verified: hotshoe_loader::Verified) -> Result<Value, Problem> {
     let path = verified.path.clone();
-    let library = hotshoe_loader::load(verified, "inspect").map_err(|refusal| hotshoe::refused(&refusal))?;
+    let library =
+        hotshoe_loader::load(verified, "inspect").map_err(|refusal| hotshoe::refused(&refusal))?;
     let broken = |why: String| {
-        let headline = format!("{}: the schema of its settings is broken: {why}", path.display());
+        let headline = format!(
+            "{}: the schema of its settings is broken: {why}",
+            path.display()
+        );
         Problem::error(ExitCode::Refused, Blame::Plugin, "schema-invalid", headline)
     };
-    let text = library.module.settings_schema()().into_result().map_err(|failure| broken(failure.message.into()))?;
+    let text = library.module.settings_schema()()
+        .into_result()
+        .map_err(|failure| broken(failure.message.into()))?;
     serde_json::from_str(&text).map_err(|error| broken(error.to_string()))
 }
 
@@ -105,24 +125,56 @@ impl Seen {
             let parts: Vec<&str> = manifest.components.names().collect();
             line("plugin", format!("{} {}", manifest.name, manifest.version));
             line("abi", manifest.abi_text());
-            line("parts", if parts.is_empty() { "none".to_owned() } else { parts.join(", ") });
-            line("built", format!("{} for {}", manifest.rustc.as_deref().unwrap_or("unknown rustc"), manifest.target));
-            line("profile", format!("{:?}, panic = {:?}", manifest.profile, manifest.panic).to_lowercase());
+            line(
+                "parts",
+                if parts.is_empty() {
+                    "none".to_owned()
+                } else {
+                    parts.join(", ")
+                },
+            );
+            line(
+                "built",
+                format!(
+                    "{} for {}",
+                    manifest.rustc.as_deref().unwrap_or("unknown rustc"),
+                    manifest.target
+                ),
+            );
+            line(
+                "profile",
+                format!("{:?}, panic = {:?}", manifest.profile, manifest.panic).to_lowercase(),
+            );
         }
         let platform = &inspection.platform;
-        line("file", format!("{} {} {}, {} bytes", platform.format, platform.os, platform.arch, inspection.len_bytes));
+        line(
+            "file",
+            format!(
+                "{} {} {}, {} bytes",
+                platform.format, platform.os, platform.arch, inspection.len_bytes
+            ),
+        );
         line("needs", inspection.needed.join(", "));
         if let Some((major, minor)) = inspection.glibc_needed {
             line("glibc", format!("{major}.{minor} or newer"));
         }
-        line("code", format!("{} constructors, {} bytes of TLS", inspection.constructors, inspection.tls_size_bytes));
+        line(
+            "code",
+            format!(
+                "{} constructors, {} bytes of TLS",
+                inspection.constructors, inspection.tls_size_bytes
+            ),
+        );
         for warning in &self.warnings {
             line("warning", warning.clone());
         }
-        line("verdict", match &self.refusal {
-            None => "a host here would load it".to_owned(),
-            Some(problem) => problem.to_string(),
-        });
+        line(
+            "verdict",
+            match &self.refusal {
+                None => "a host here would load it".to_owned(),
+                Some(problem) => problem.to_string(),
+            },
+        );
         if let Some(schema) = &self.schema {
             let _ = writeln!(text, "{schema:#}");
         }

@@ -33,7 +33,10 @@ struct Arguments {
 }
 
 /// The version, with the ABI versions whose plugins this host loads.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (loads plugins built for ABI 1.0 and every later 1.x)");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (loads plugins built for ABI 1.0 and every later 1.x)"
+);
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -91,7 +94,11 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // Help and version are answers; clap knows which stream each belongs to.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Clean };
+            return if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Clean
+            };
         }
     };
     let format = arguments.log_format;
@@ -99,7 +106,11 @@ pub(crate) fn main() -> ExitCode {
     match arguments.command {
         Command::Run { file } => run::run(&file, format),
         Command::Check { file, json } => check::check(&file, json, format),
-        Command::Inspect { libraries, json, schema } => inspect::inspect(&libraries, json, schema, format),
+        Command::Inspect {
+            libraries,
+            json,
+            schema,
+        } => inspect::inspect(&libraries, json, schema, format),
         Command::Status { json, host } => status::status(json, host.as_deref(), format),
         Command::Schema => {
             report::out(&format!("{:#}\n", config_file::schema()));
@@ -113,7 +124,9 @@ fn print(problems: &[Problem], format: LogFormat) -> Option<ExitCode> {
     for problem in problems {
         report::problem(problem, format);
     }
-    let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+    let first = problems
+        .iter()
+        .find(|problem| problem.severity == Severity::Error);
     first.map(|problem| problem.exit)
 }
 

@@ -32,16 +32,14 @@ pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
         tracing::info!(file = %file.display(), "nothing to run: the configuration names no plugin and no stream");
         return ExitCode::Clean;
     }
-    let ended = start(config, format);
-    let exit = match ended {
+    match start(config, format) {
         Ok(outcome) => outcome.exit,
         Err(problems) => {
             let exit = print(&problems, format).unwrap_or(ExitCode::Bug);
             next_step(file, exit, format);
             exit
         }
-    };
-    exit
+    }
 }
 
 /// Everything up to the end of the run. Problems that are answered were not printed yet.
@@ -51,7 +49,12 @@ fn start(config: Config, format: LogFormat) -> Result<Outcome, Vec<Problem>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| one(environment("no-runtime", &format!("the operating system refuses a runtime: {error}"))))?;
+        .map_err(|error| {
+            one(environment(
+                "no-runtime",
+                &format!("the operating system refuses a runtime: {error}"),
+            ))
+        })?;
     // Before the first library is opened: what a plugin prints lands among the logs, never in the data.
     let stdout = move_stdout().map_err(one)?;
     let (admin_at, stream) = (config.host.admin.clone(), config.stream.is_some());
@@ -64,10 +67,17 @@ fn start(config: Config, format: LogFormat) -> Result<Outcome, Vec<Problem>> {
         builder = builder.stdout(stdout);
     }
     let host = builder.build().map_err(|error| error.problems)?;
-    runtime.block_on(supervise(Arc::new(host), &admin_at, &dirs.run)).map_err(one)
+    runtime
+        .block_on(supervise(Arc::new(host), &admin_at, &dirs.run, format))
+        .map_err(one)
 }
 
-async fn supervise(host: Arc<Host>, admin_at: &config_file::Admin, run_dir: &Path) -> Result<Outcome, Problem> {
+async fn supervise(
+    host: Arc<Host>,
+    admin_at: &config_file::Admin,
+    run_dir: &Path,
+    format: LogFormat,
+) -> Result<Outcome, Problem> {
     let mut signals = Signals::listen()?;
     let _served = admin::serve(Arc::clone(&host), admin_at, run_dir).await?;
     let mut starting = Box::pin(host.start());
@@ -76,7 +86,7 @@ async fn supervise(host: Arc<Host>, admin_at: &config_file::Admin, run_dir: &Pat
         () = signals.stop() => {
             host.stop();
             notify::send("STOPPING=1");
-            return Ok(end(&host, &mut signals).await);
+            return Ok(end(&host, &mut signals, format).await);
         }
     };
     if let Err(outcome) = started {
@@ -91,7 +101,7 @@ async fn supervise(host: Arc<Host>, admin_at: &config_file::Admin, run_dir: &Pat
             () = signals.stop() => {
                 notify::send("STOPPING=1");
                 host.stop();
-                end(&host, &mut signals).await
+                end(&host, &mut signals, format).await
             }
         }
     };
@@ -99,7 +109,7 @@ async fn supervise(host: Arc<Host>, admin_at: &config_file::Admin, run_dir: &Pat
 }
 
 /// Waits for the orderly stop; a second request ends it at once, naming what had not stopped.
-async fn end(host: &Host, signals: &mut Signals) -> Outcome {
+async fn end(host: &Arc<Host>, signals: &mut Signals, format: LogFormat) -> Outcome {
     let stopped = host.run_until(std::future::pending());
     tokio::pin!(stopped);
     let first = Instant::now();
@@ -110,16 +120,27 @@ async fn end(host: &Host, signals: &mut Signals) -> Outcome {
                 if first.elapsed() < SAME_REQUEST {
                     continue;
                 }
-                let waiting = host.stopping().instances.join(", ");
-                let headline = match waiting.as_str() {
-                    "" => "asked a second time to stop; leaving before the stream was drained".to_owned(),
-                    names => format!("asked a second time to stop; leaving before these had stopped: {names}"),
+                report::problem(&forced(&host.stopping().instances), format);
+                // Dropping the host would wait for what hangs; the process ends without it.
+                std::mem::forget(Arc::clone(host));
+                return Outcome {
+                    exit: ExitCode::Shutdown,
+                    problems: Vec::new(),
                 };
-                tracing::error!(code = "stop-forced", "{headline}");
-                return Outcome { exit: ExitCode::Shutdown, problems: Vec::new() };
             }
         }
     }
+}
+
+fn forced(waiting: &[String]) -> Problem {
+    let headline = match waiting {
+        [] => "asked a second time to stop; leaving before the stream was drained".to_owned(),
+        names => format!(
+            "asked a second time to stop; leaving before these had stopped: {}",
+            names.join(", ")
+        ),
+    };
+    Problem::error(ExitCode::Shutdown, Blame::Operator, "stop-forced", headline)
 }
 
 /// The signals that the process reacts to.
@@ -132,7 +153,9 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, Problem> {
         let listen = |kind| {
-            signal(kind).map_err(|error| environment("no-signals", &format!("signals cannot be handled: {error}")))
+            signal(kind).map_err(|error| {
+                environment("no-signals", &format!("signals cannot be handled: {error}"))
+            })
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -157,8 +180,11 @@ fn move_stdout() -> Result<OwnedFd, Problem> {
     let moved = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
         .and_then(|private| rustix::stdio::dup2_stdout(rustix::stdio::stderr()).map(|()| private));
     moved.map_err(|error| {
-        environment("no-stdout", &format!("descriptors 1 and 2 cannot be used: {error}"))
-            .fix("start hotshoe with stdout and stderr open; /dev/null will do")
+        environment(
+            "no-stdout",
+            &format!("descriptors 1 and 2 cannot be used: {error}"),
+        )
+        .fix("start hotshoe with stdout and stderr open; /dev/null will do")
     })
 }
 

@@ -4,8 +4,8 @@ use super::super::{
     dirs::{ADMIN_SOCKET, run_parent},
     report::{self, LogFormat},
 };
-use http_body_util::{BodyExt as _, Empty};
 use hotshoe::{Blame, ExitCode, Problem};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -32,31 +32,56 @@ fn find(host: Option<&str>) -> Result<PathBuf, Problem> {
     let parent = run_parent();
     let folders = fs::read_dir(&parent).into_iter().flatten().flatten();
     let mut running: Vec<(String, PathBuf)> = folders
-        .map(|folder| (folder.file_name().to_string_lossy().into_owned(), folder.path().join(ADMIN_SOCKET)))
+        .map(|folder| {
+            (
+                folder.file_name().to_string_lossy().into_owned(),
+                folder.path().join(ADMIN_SOCKET),
+            )
+        })
         // A socket that nobody listens on is left over from a host that was killed.
         .filter(|(_, socket)| std::os::unix::net::UnixStream::connect(socket).is_ok())
         .collect();
     running.sort();
-    let names = running.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-    let found = if names.is_empty() { "none".to_owned() } else { names };
-    let refuse = |code: &str, headline: String| Problem::usage(code, headline).found(format!("running: {found}"));
+    let names = running
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let found = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names
+    };
+    let refuse = |code: &str, headline: String| {
+        Problem::usage(code, headline).found(format!("running: {found}"))
+    };
     match (host, running.as_slice()) {
         (Some(name), hosts) => match hosts.iter().find(|(host, _)| host == name) {
             Some((_, socket)) => Ok(socket.clone()),
-            None => Err(refuse("no-such-host", format!("no host named `{name}` is running"))),
+            None => Err(refuse(
+                "no-such-host",
+                format!("no host named `{name}` is running"),
+            )),
         },
-        (None, []) => {
-            Err(refuse("no-host", format!("no host is running (looked in {})", parent.display()))
-                .fix("start one with `hotshoe run`, with [host] admin = \"unix\""))
-        }
+        (None, []) => Err(refuse(
+            "no-host",
+            format!("no host is running (looked in {})", parent.display()),
+        )
+        .fix("start one with `hotshoe run`, with [host] admin = \"unix\"")),
         (None, [(_, socket)]) => Ok(socket.clone()),
-        (None, _) => Err(refuse("several-hosts", "several hosts are running".to_owned()).fix("name one with --host NAME")),
+        (None, _) => Err(
+            refuse("several-hosts", "several hosts are running".to_owned())
+                .fix("name one with --host NAME"),
+        ),
     }
 }
 
 fn ask(socket: &PathBuf) -> Result<Value, Problem> {
     let failed = |why: String| {
-        let headline = format!("the host behind {} does not answer: {why}", socket.display());
+        let headline = format!(
+            "the host behind {} does not answer: {why}",
+            socket.display()
+        );
         Problem::error(ExitCode::Running, Blame::Environment, "no-answer", headline)
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,7 +99,9 @@ async fn get(socket: &PathBuf) -> Result<Value, Box<dyn std::error::Error>> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get("/status").header("host", "hotshoe").body(Empty::<Bytes>::new())?;
+    let request = Request::get("/status")
+        .header("host", "hotshoe")
+        .body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let body = answer.into_body().collect().await?.to_bytes();
     Ok(serde_json::from_slice(&body)?)
@@ -96,11 +123,20 @@ fn table(status: &Value) -> String {
         status["uptime_ms"].as_u64().unwrap_or(0) / 1000,
     );
     let instances = list(status, "instances");
-    let width = instances.iter().map(|instance| text(instance, "name").len()).max().unwrap_or(0);
+    let width = instances
+        .iter()
+        .map(|instance| text(instance, "name").len())
+        .max()
+        .unwrap_or(0);
     for instance in &instances {
-        let parts: Vec<String> = list(instance, "parts").iter().filter_map(|part| part.as_str().map(str::to_owned)).collect();
-        let endpoints: Vec<String> =
-            list(instance, "endpoints").iter().filter_map(|url| url.as_str().map(str::to_owned)).collect();
+        let parts: Vec<String> = list(instance, "parts")
+            .iter()
+            .filter_map(|part| part.as_str().map(str::to_owned))
+            .collect();
+        let endpoints: Vec<String> = list(instance, "endpoints")
+            .iter()
+            .filter_map(|url| url.as_str().map(str::to_owned))
+            .collect();
         // Writing to a String cannot fail.
         let _ = write!(
             out,
@@ -118,7 +154,12 @@ fn table(status: &Value) -> String {
         out.push('\n');
     }
     for executor in list(status, "executors") {
-        let _ = writeln!(out, "  executor {}  {}", text(&executor, "id"), text(&executor, "state"));
+        let _ = writeln!(
+            out,
+            "  executor {}  {}",
+            text(&executor, "id"),
+            text(&executor, "state")
+        );
     }
     if let Some(topics) = status["topics"].as_object() {
         for (topic, generation) in topics {

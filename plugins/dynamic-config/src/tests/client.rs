@@ -133,7 +133,9 @@ impl Client {
             head,
             body: Vec::new(),
         };
-        let len = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
+        let len = answer
+            .header("content-length")
+            .map_or(0, |len| len.parse().unwrap());
         if with_body && status != 304 {
             while self.unread.len() < len {
                 assert!(self.fill(), "closed in the middle of an answer");
@@ -151,14 +153,18 @@ impl Client {
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes.windows(needle.len()).position(|window| window == needle)
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.split("\r\n").skip(1);
         let mut fields = lines.filter_map(|line| line.split_once(": "));
-        fields.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        fields
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     pub(super) fn text(&self) -> &str {
@@ -173,9 +179,16 @@ impl Answer {
     /// The slug of a problem; checks that status and members agree with it.
     pub(super) fn slug(&self) -> String {
         let json = self.json();
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{json}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{json}"
+        );
         assert_eq!(json["status"], self.status, "{json}");
-        assert!(json["detail"].is_string() && json["title"].is_string(), "{json}");
+        assert!(
+            json["detail"].is_string() && json["title"].is_string(),
+            "{json}"
+        );
         let urn = json["type"].as_str().unwrap();
         urn.strip_prefix("urn:hotshoe:config:").unwrap().to_owned()
     }

@@ -9,10 +9,13 @@ use crate::{
 };
 use hotshoe_plugin_api::{Change, Operation, Result};
 use serde_json::{Value, json};
-use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, Ordering},
-    mpsc::{Receiver, Sender, channel},
+use std::{
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
 };
 
 pub(super) struct Fake {
@@ -23,7 +26,20 @@ pub(super) struct Fake {
     /// A handler that asks for the current value panics.
     pub(super) panics: AtomicBool,
     /// Held while it is set: `apply` waits.
-    gate: Mutex<Option<Receiver<()>>>,
+    gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+}
+
+/// Keeps the next `apply` waiting until it is dropped.
+pub(super) struct Gate {
+    entered: Receiver<()>,
+    _open: Sender<()>,
+}
+
+impl Gate {
+    /// Waits until a change stands before it.
+    pub(super) fn entered(&self) {
+        self.entered.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
 }
 
 impl Fake {
@@ -37,11 +53,14 @@ impl Fake {
         }
     }
 
-    /// From here on `apply` waits until what is answered is dropped.
-    pub(super) fn close_gate(&self) -> Sender<()> {
-        let (sender, receiver) = channel();
-        *self.gate.lock().unwrap() = Some(receiver);
-        sender
+    pub(super) fn close_gate(&self) -> Gate {
+        let (entering, entered) = channel();
+        let (open, opened) = channel();
+        *self.gate.lock().unwrap() = Some((entering, opened));
+        Gate {
+            entered,
+            _open: open,
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<(String, String, Value)>> {
@@ -88,7 +107,10 @@ impl Fake {
             Operation::Reset => ("reset", held[0].2.clone(), None),
             Operation::Rollback { to } => {
                 let to = to.unwrap_or(generation - 1);
-                let entry = usize::try_from(to).unwrap().checked_sub(1).and_then(|i| held.get(i));
+                let entry = usize::try_from(to)
+                    .unwrap()
+                    .checked_sub(1)
+                    .and_then(|i| held.get(i));
                 let Some((_, _, value)) = entry else {
                     return Err(Refused::new(Slug::GenerationNotFound, "not reached"));
                 };
@@ -139,9 +161,11 @@ fn valid(value: &Value) -> Result<(), Refused> {
 
 impl Store for Fake {
     fn apply(&self, changes: &[Change]) -> Result<Vec<Result<Applied, Refused>>> {
-        if let Some(gate) = self.gate.lock().unwrap().take() {
-            // An error is what it waits for: the other end was dropped.
-            let _ = gate.recv();
+        let gate = self.gate.lock().unwrap().take();
+        if let Some((entering, opened)) = gate {
+            entering.send(()).unwrap();
+            // An error is what it waits for: the gate was dropped.
+            let _ = opened.recv();
         }
         Ok(changes.iter().map(|change| self.evaluate(change)).collect())
     }
@@ -158,7 +182,10 @@ impl Store for Fake {
     fn history(&self, before: Option<u64>, limit: u32) -> Result<Vec<Entry>> {
         let held = self.held();
         let end = before.map_or(held.len(), |before| {
-            usize::try_from(before).unwrap().saturating_sub(1).min(held.len())
+            usize::try_from(before)
+                .unwrap()
+                .saturating_sub(1)
+                .min(held.len())
         });
         let entry = |(i, (op, by, value)): (usize, &(String, String, Value))| Entry {
             generation: i as u64 + 1,

@@ -49,7 +49,10 @@ fn start(settings: Value) -> Instance {
     members.extend(settings.as_object().unwrap().clone());
     let settings: Settings = serde_json::from_value(Value::Object(members)).unwrap();
     let plan = Plan::check(settings).unwrap();
-    let tokens = plan.token_file.as_deref().map(|path| Tokens::load(path).unwrap());
+    let tokens = plan
+        .token_file
+        .as_deref()
+        .map(|path| Tokens::load(path).unwrap());
     let store = Arc::new(Fake::new(plan.initial.clone(), plan.touch.clone()));
     let Bound {
         listeners,
@@ -64,7 +67,11 @@ fn start(settings: Value) -> Instance {
         store_id: "7f3a9c21".to_owned(),
         started_at: status::now(),
     };
-    let addresses: Vec<_> = listeners.tcp.iter().map(|l| l.local_addr().unwrap()).collect();
+    let addresses: Vec<_> = listeners
+        .tcp
+        .iter()
+        .map(|l| l.local_addr().unwrap())
+        .collect();
     let (queue, writer) = writer::queue();
     let held: Arc<dyn crate::store::Store> = Arc::clone(&store) as _;
     let app = Arc::new(App::new(plan, facts, held, queue, tokens));

@@ -18,7 +18,10 @@ fn c01_a_plain_get_touches_and_tells() {
         ("hotshoe-generation", "2"),
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
-        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
         ("cross-origin-resource-policy", "same-origin"),
     ] {
         assert_eq!(answer.header(name), Some(value), "{name}");
@@ -45,7 +48,10 @@ fn c03_every_touch_has_a_number_of_its_own() {
             })
         };
         let clients: Vec<_> = (0..10).map(each).collect();
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect()
     });
     let expected: BTreeSet<u64> = (1..=200).map(|i| 10 + 10 * i).collect();
     assert_eq!(numbers, expected);
@@ -57,7 +63,11 @@ fn c04_all_addresses_work_on_one_value() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.sock");
     let instance = start(json!({"profile": "quickstart", "unix": path}));
-    let clients = [instance.client(), Client::tcp(instance.also.unwrap()), Client::unix(&path)];
+    let clients = [
+        instance.client(),
+        Client::tcp(instance.also.unwrap()),
+        Client::unix(&path),
+    ];
     for (mut client, expected) in clients.into_iter().zip([20, 30, 40]) {
         client.send_request("GET /", &[], b"");
         let text = client.answer().text().to_owned();
@@ -71,9 +81,17 @@ fn c04_all_addresses_work_on_one_value() {
 fn c05_browsers_change_nothing() {
     let instance = quickstart();
     let before = instance.state();
-    for header in ["origin: http://evil.example", "sec-fetch-site: none", "user-agent: Mozilla/5.0"] {
+    for header in [
+        "origin: http://evil.example",
+        "sec-fetch-site: none",
+        "user-agent: Mozilla/5.0",
+    ] {
         let answer = instance.ask("GET /", &[header], b"");
-        assert_eq!((answer.status, answer.slug().as_str()), (403, "browser-refused"), "{header}");
+        assert_eq!(
+            (answer.status, answer.slug().as_str()),
+            (403, "browser-refused"),
+            "{header}"
+        );
     }
     let answer = instance.ask("GET /", &["Origin: http://evil.example"], b"");
     let expected = concat!(
@@ -98,8 +116,16 @@ fn c06_only_known_paths_and_methods() {
         ("GET /v1/touch", 405, Some("POST")),
         ("GET /v1/touch/", 404, None),
         ("GET /V1/config", 404, None),
-        ("POST /v1/config", 405, Some("GET, HEAD, PUT, PATCH, DELETE")),
-        ("OPTIONS /v1/config", 405, Some("GET, HEAD, PUT, PATCH, DELETE")),
+        (
+            "POST /v1/config",
+            405,
+            Some("GET, HEAD, PUT, PATCH, DELETE"),
+        ),
+        (
+            "OPTIONS /v1/config",
+            405,
+            Some("GET, HEAD, PUT, PATCH, DELETE"),
+        ),
         ("BREW /v1/status", 405, Some("GET, HEAD")),
         ("GET /v1/configuration", 404, None),
         ("GET /?x=1", 400, None),
@@ -108,7 +134,11 @@ fn c06_only_known_paths_and_methods() {
         assert_eq!(answer.status, status, "{request}");
         assert_eq!(answer.header("allow"), allow, "{request}");
         assert!(answer.header("access-control-allow-origin").is_none());
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{request}");
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{request}"
+        );
         answer.slug();
     }
     let mut client = instance.client();
@@ -118,7 +148,10 @@ fn c06_only_known_paths_and_methods() {
 
     let instance = standard();
     let answer = instance.get("/");
-    assert_eq!((answer.status, answer.slug().as_str()), (404, "touch-disabled"));
+    assert_eq!(
+        (answer.status, answer.slug().as_str()),
+        (404, "touch-disabled")
+    );
     let answer = instance.ask("POST /v1/touch", &[], b"");
     let expected = concat!(
         r#"{"changed":true,"confirm":null,"durable":false,"generation":2,"op":"touch","parent":1,"value":20}"#,
@@ -162,7 +195,10 @@ fn c08_a_touch_does_not_wrap() {
     let instance = start(json!({"touch": {"step": 10}, "initial": {"value": value}}));
     let before = instance.state();
     let answer = instance.ask("POST /v1/touch", &[], b"");
-    assert_eq!((answer.status, answer.slug().as_str()), (409, "touch-overflow"));
+    assert_eq!(
+        (answer.status, answer.slug().as_str()),
+        (409, "touch-overflow")
+    );
     assert_eq!(instance.state(), before);
 }
 
@@ -176,10 +212,16 @@ fn c10_preconditions() {
     };
     assert_eq!(put("\"1\"", 1).status, 200);
     let stale = put("\"1\"", 2);
-    assert_eq!((stale.status, stale.slug().as_str()), (412, "generation-mismatch"));
+    assert_eq!(
+        (stale.status, stale.slug().as_str()),
+        (412, "generation-mismatch")
+    );
     assert_eq!(stale.header("hotshoe-generation"), Some("2"));
     assert_eq!(stale.json()["generation"], 2);
-    assert_eq!(stale.json()["detail"], "If-Match names generation 1, the current generation is 2");
+    assert_eq!(
+        stale.json()["detail"],
+        "If-Match names generation 1, the current generation is 2"
+    );
     assert_eq!(put("*", 3).status, 200);
     assert_eq!(put("W/\"1\"", 4).status, 412);
     assert_eq!(put("1", 4).slug(), "bad-header");
@@ -190,7 +232,10 @@ fn c10_preconditions() {
 
     let strict = start(json!({"touch": {"step": 10}, "require_if_match": true}));
     let answer = strict.put(r#"{"value":1}"#);
-    assert_eq!((answer.status, answer.slug().as_str()), (428, "if-match-required"));
+    assert_eq!(
+        (answer.status, answer.slug().as_str()),
+        (428, "if-match-required")
+    );
     assert_eq!(answer.json()["generation"], 1);
     assert_eq!(strict.ask("POST /v1/touch", &[], b"").status, 200);
     let any = strict.ask("PUT /v1/config", &[JSON, "if-match: *"], br#"{"value":1}"#);
@@ -217,20 +262,55 @@ fn c13_to_c16_bad_bodies_have_a_place() {
         ("{", 400, "bad-json", (1, 1), None),
         ("{\"value\":1}x", 400, "bad-json", (1, 12), None),
         ("\u{feff}{}", 400, "bad-json", (1, 1), None),
-        ("{\"value\":10,\"value\":11}", 400, "duplicate-key", (1, 13), None),
-        ("{\"value\":1e999}", 400, "number-out-of-range", (1, 10), None),
+        (
+            "{\"value\":10,\"value\":11}",
+            400,
+            "duplicate-key",
+            (1, 13),
+            None,
+        ),
+        (
+            "{\"value\":1e999}",
+            400,
+            "number-out-of-range",
+            (1, 10),
+            None,
+        ),
         (&deep, 400, "too-deep", (1, 65), None),
-        ("{\"value\":1,\"valeu\":2}", 422, "schema-violation", (1, 20), Some("/valeu")),
+        (
+            "{\"value\":1,\"valeu\":2}",
+            422,
+            "schema-violation",
+            (1, 20),
+            Some("/valeu"),
+        ),
         ("{}", 422, "schema-violation", (1, 1), Some("")),
-        ("{\"value\":10.0}", 422, "schema-violation", (1, 10), Some("/value")),
+        (
+            "{\"value\":10.0}",
+            422,
+            "schema-violation",
+            (1, 10),
+            Some("/value"),
+        ),
     ] {
         let answer = instance.put(body);
         let shown = &body[..body.len().min(40)];
-        assert_eq!((answer.status, answer.slug().as_str()), (status, slug), "{shown}");
+        assert_eq!(
+            (answer.status, answer.slug().as_str()),
+            (status, slug),
+            "{shown}"
+        );
         let json = answer.json();
-        let found = (json["line"].as_u64().unwrap(), json["column"].as_u64().unwrap());
+        let found = (
+            json["line"].as_u64().unwrap(),
+            json["column"].as_u64().unwrap(),
+        );
         assert_eq!(found, place, "{shown}");
-        assert_eq!(json.get("pointer").and_then(Value::as_str), pointer, "{shown}");
+        assert_eq!(
+            json.get("pointer").and_then(Value::as_str),
+            pointer,
+            "{shown}"
+        );
     }
     let broken = instance.ask("PUT /v1/config", &[JSON], b"{\"value\":\"\xff\"}");
     assert_eq!(broken.slug(), "bad-json");
@@ -279,9 +359,16 @@ fn c18_pointers_reach_every_key() {
         ("/%C3%BC/2", "pointer-not-found"),
         ("?x=1", "unknown-query"),
     ] {
-        assert_eq!(instance.get(&format!("/v1/config{path}")).slug(), slug, "{path}");
+        assert_eq!(
+            instance.get(&format!("/v1/config{path}")).slug(),
+            slug,
+            "{path}"
+        );
     }
-    assert_eq!(instance.ask("PUT /v1/config/m~0n", &[JSON], b"7").status, 200);
+    assert_eq!(
+        instance.ask("PUT /v1/config/m~0n", &[JSON], b"7").status,
+        200
+    );
     assert_eq!(instance.get("/v1/config/m~0n").text(), "7\n");
 }
 
@@ -289,7 +376,13 @@ fn c18_pointers_reach_every_key() {
 fn a_known_tag_saves_the_body() {
     let instance = standard();
     let mut client = instance.client();
-    for (tag, status) in [("\"1\"", 304), ("W/\"1\"", 304), ("*", 304), ("\"2\"", 200), ("1", 400)] {
+    for (tag, status) in [
+        ("\"1\"", 304),
+        ("W/\"1\"", 304),
+        ("*", 304),
+        ("\"2\"", 200),
+        ("1", 400),
+    ] {
         client.send_request("GET /v1/config", &[&format!("if-none-match: {tag}")], b"");
         let answer = client.answer();
         assert_eq!(answer.status, status, "{tag}");
@@ -300,7 +393,10 @@ fn a_known_tag_saves_the_body() {
     }
     client.send_request("HEAD /v1/config", &[], b"");
     let head = client.answer_without_body();
-    assert_eq!((head.status, head.header("content-length")), (200, Some("13")));
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("13"))
+    );
     client.send_request("GET /v1/config", &[], b"");
     assert_eq!(client.answer().text(), "{\"value\":10}\n");
 }
@@ -317,9 +413,16 @@ fn c23_other_media_types_are_refused() {
         &[JSON, "content-encoding: gzip"],
     ] {
         let answer = instance.ask("PUT /v1/config", headers, body);
-        assert_eq!((answer.status, answer.slug().as_str()), (415, "unsupported-media-type"));
+        assert_eq!(
+            (answer.status, answer.slug().as_str()),
+            (415, "unsupported-media-type")
+        );
     }
-    let form = instance.ask("PUT /v1/config", &["content-type: application/x-www-form-urlencoded"], body);
+    let form = instance.ask(
+        "PUT /v1/config",
+        &["content-type: application/x-www-form-urlencoded"],
+        body,
+    );
     let expected = concat!(
         r#"{"detail":"Content-Type is application/x-www-form-urlencoded","hint":"add -H 'Content-Type: application/json'","#,
         r#""status":415,"title":"Unsupported media type","type":"urn:hotshoe:config:unsupported-media-type"}"#,
@@ -328,7 +431,10 @@ fn c23_other_media_types_are_refused() {
     assert_eq!(form.text(), expected);
     let patch = instance.ask("PATCH /v1/config", &[JSON], body);
     let accepted = Some("application/json-patch+json, application/merge-patch+json");
-    assert_eq!((patch.status, patch.header("accept-patch")), (415, accepted));
+    assert_eq!(
+        (patch.status, patch.header("accept-patch")),
+        (415, accepted)
+    );
     let touch = instance.ask("POST /v1/touch", &[JSON], b"{}");
     assert_eq!(touch.slug(), "unsupported-media-type");
     assert_eq!(instance.state(), before);
@@ -345,11 +451,18 @@ fn c24_dry_runs_change_nothing() {
         ("dry_run=true&confirm=60s", "bad-query"),
         ("scope=fleet", "scope-not-available"),
     ] {
-        let answer = instance.ask(&format!("PUT /v1/config?{query}"), &[JSON], br#"{"value":1}"#);
+        let answer = instance.ask(
+            &format!("PUT /v1/config?{query}"),
+            &[JSON],
+            br#"{"value":1}"#,
+        );
         assert_eq!(answer.slug(), slug, "{query}");
     }
     let good = instance.ask("PUT /v1/config?dry_run=true", &[JSON], br#"{"value":1}"#);
-    assert_eq!(good.text(), "{\"changed\":true,\"dry_run\":true,\"generation\":1,\"patch\":[]}\n");
+    assert_eq!(
+        good.text(),
+        "{\"changed\":true,\"dry_run\":true,\"generation\":1,\"patch\":[]}\n"
+    );
     let bad = instance.ask("PUT /v1/config?dry_run=true", &[JSON], b"{}");
     assert_eq!(bad.status, 422);
     assert_eq!(instance.state(), before);
@@ -368,23 +481,41 @@ fn c20_c32_reset_rollback_and_history() {
     assert_eq!((back.status, &back.json()["generation"]), (200, &6.into()));
     assert_eq!(instance.state().1, r#"{"value":1}"#);
     for to in ["99", "0"] {
-        let answer = instance.ask("POST /v1/rollback", &[JSON], format!("{{\"to\":{to}}}").as_bytes());
+        let answer = instance.ask(
+            "POST /v1/rollback",
+            &[JSON],
+            format!("{{\"to\":{to}}}").as_bytes(),
+        );
         assert_eq!(answer.slug(), "generation-not-found", "{to}");
     }
     assert_eq!(instance.ask("POST /v1/rollback", &[], b"").status, 200);
     assert_eq!(instance.state().1, r#"{"value":10}"#);
 
     let page = instance.get("/v1/history?limit=2").json();
-    let generations: Vec<_> = page["items"].as_array().unwrap().iter().map(|item| &item["generation"]).collect();
+    let generations: Vec<_> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["generation"])
+        .collect();
     assert_eq!(generations, [7, 6]);
-    assert_eq!((&page["newest"], &page["next"], &page["oldest"]), (&7.into(), &6.into(), &1.into()));
+    assert_eq!(
+        (&page["newest"], &page["next"], &page["oldest"]),
+        (&7.into(), &6.into(), &1.into())
+    );
     let last = instance.get("/v1/history?before=3").json();
-    assert_eq!((last["items"].as_array().unwrap().len(), &last["next"]), (2, &Value::Null));
+    assert_eq!(
+        (last["items"].as_array().unwrap().len(), &last["next"]),
+        (2, &Value::Null)
+    );
     let none = instance.get("/v1/history?before=0").json();
     assert_eq!(none["items"], json!([]));
 
     let entry = instance.get("/v1/history/3");
-    assert_eq!((&entry.json()["op"], &entry.json()["value"]), (&"put".into(), &json!({"value": 2})));
+    assert_eq!(
+        (&entry.json()["op"], &entry.json()["value"]),
+        (&"put".into(), &json!({"value": 2}))
+    );
     for (path, slug) in [
         ("0", "generation-not-found"),
         ("8", "generation-not-found"),
@@ -393,7 +524,11 @@ fn c20_c32_reset_rollback_and_history() {
         ("+1", "bad-query"),
         ("x", "bad-query"),
     ] {
-        assert_eq!(instance.get(&format!("/v1/history/{path}")).slug(), slug, "{path}");
+        assert_eq!(
+            instance.get(&format!("/v1/history/{path}")).slug(),
+            slug,
+            "{path}"
+        );
     }
 }
 
@@ -401,32 +536,68 @@ fn c20_c32_reset_rollback_and_history() {
 fn the_schema_health_and_status_are_told() {
     let instance = standard();
     let schema = instance.get("/v1/schema");
-    assert_eq!(schema.header("content-type"), Some("application/schema+json"));
+    assert_eq!(
+        schema.header("content-type"),
+        Some("application/schema+json")
+    );
     assert_eq!(schema.json()["properties"]["value"]["type"], "integer");
     assert_eq!(instance.get("/healthz").text(), "ok\n");
     assert_eq!(instance.get("/readyz").text(), "ready\n");
     instance.put(r#"{"value":1}"#);
     let status = instance.get("/v1/status").json();
-    let members: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
+    let members: Vec<&str> = status
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(
         members,
         [
-            "confirm", "connections", "durable", "generation", "history", "listen", "plugin",
-            "profile", "readers", "started_at", "state", "store", "version", "warnings", "watchers"
+            "confirm",
+            "connections",
+            "durable",
+            "generation",
+            "history",
+            "listen",
+            "plugin",
+            "profile",
+            "readers",
+            "started_at",
+            "state",
+            "store",
+            "version",
+            "warnings",
+            "watchers"
         ]
     );
-    assert_eq!((&status["generation"], &status["state"]), (&2.into(), &"ready".into()));
-    assert_eq!((&status["history"]["newest"], &status["history"]["oldest"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&status["generation"], &status["state"]),
+        (&2.into(), &"ready".into())
+    );
+    assert_eq!(
+        (&status["history"]["newest"], &status["history"]["oldest"]),
+        (&2.into(), &1.into())
+    );
     assert!(status["history"]["bytes"].as_u64().unwrap() > 20);
     assert_eq!(status["warnings"], json!(["loopback-open"]));
     let port = instance.address.port();
-    let urls = [format!("http://127.0.0.1:{port}"), format!("http://[::1]:{port}")];
+    let urls = [
+        format!("http://127.0.0.1:{port}"),
+        format!("http://[::1]:{port}"),
+    ];
     assert_eq!(status["listen"], json!(urls));
-    assert_eq!(instance.get("/v1/status").json()["history"], status["history"]);
+    assert_eq!(
+        instance.get("/v1/status").json()["history"],
+        status["history"]
+    );
 
     instance.app.phase.set_leaving();
     let leaving = instance.get("/readyz");
-    assert_eq!((leaving.status, leaving.slug().as_str()), (503, "not-ready"));
+    assert_eq!(
+        (leaving.status, leaving.slug().as_str()),
+        (503, "not-ready")
+    );
     assert_eq!(leaving.json()["reasons"], json!(["stopping"]));
     assert_eq!(leaving.header("retry-after"), Some("1"));
     assert_eq!(instance.get("/v1/status").json()["state"], "stopping");
@@ -447,12 +618,24 @@ fn c49_a_token_is_wanted_everywhere_but_for_health() {
         client.answer()
     };
     let without = ask("GET /v1/config", &[]);
-    assert_eq!((without.status, without.slug().as_str()), (401, "token-required"));
+    assert_eq!(
+        (without.status, without.slug().as_str()),
+        (401, "token-required")
+    );
     assert_eq!(without.header("www-authenticate"), Some("Bearer"));
-    let wrong = ask("GET /v1/config", &[&format!("authorization: Bearer {}", "u".repeat(32))]);
-    assert_eq!((wrong.status, wrong.slug().as_str()), (401, "token-invalid"));
+    let wrong = ask(
+        "GET /v1/config",
+        &[&format!("authorization: Bearer {}", "u".repeat(32))],
+    );
+    assert_eq!(
+        (wrong.status, wrong.slug().as_str()),
+        (401, "token-invalid")
+    );
     assert_eq!(ask("GET /nowhere", &[]).status, 401);
-    let right = ask("GET /v1/config", &[&format!("authorization: bearer {token}")]);
+    let right = ask(
+        "GET /v1/config",
+        &[&format!("authorization: bearer {token}")],
+    );
     assert_eq!(right.status, 200);
     assert_eq!(ask("GET /healthz", &[]).status, 200);
     assert_eq!(ask("GET /readyz", &[]).status, 200);

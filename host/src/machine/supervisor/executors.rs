@@ -1,0 +1,302 @@
+//! Executors: started together, each with every part of every instance that lives there, tried again within bounds, and
+//! given up where a thread does not come back.
+
+use super::{
+    Effect, Executor, ExecutorId, ExecutorState, InstanceId, Phase, Side, State, Supervisor, Timer,
+    as_warning, human,
+};
+use crate::{
+    error::{Blame, ExitCode, Problem},
+    machine::retry,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// What an executor may take beyond its parts' own deadlines. The watchdog measures those and knows the part at fault, so it
+/// speaks first; after this second there is something that it does not see, a factory or a Drop.
+const EXECUTOR_MARGIN: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// The instances that have something on executors and are not out, in init order.
+    fn on_executors(&self) -> Vec<InstanceId> {
+        let lives = |id: &InstanceId| {
+            !self.instances[id.0].out && self.plan_of(*id).parts.on_executors()
+        };
+        self.plan.order.iter().copied().filter(lives).collect()
+    }
+
+    pub(super) fn start_executors(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let instances = self.on_executors();
+        let wanted = match self.plan.side {
+            Side::Drivers => 0,
+            // An executor without parts and without a stream would be a thread for nothing.
+            _ if !self.plan.stream && instances.is_empty() => 0,
+            _ => self.plan.executors,
+        };
+        if self.executors.is_empty() && wanted > 0 {
+            for number in 0..wanted {
+                self.start_executor(ExecutorId(number), effects);
+            }
+            return false;
+        }
+        let pending = |executor: &Executor| {
+            matches!(executor.state, ExecutorState::Starting | ExecutorState::BackingOff)
+        };
+        if self.executors.values().any(pending) || self.settle_exhausted(effects) {
+            return false;
+        }
+        if self.plan.stream && self.plan.side == Side::Both {
+            self.phase = Phase::OpeningStream;
+            effects.push(Effect::OpenStream);
+        } else {
+            self.run(effects);
+        }
+        false
+    }
+
+    /// Orders a start, the first one or another attempt, with the instances that are still in.
+    fn start_executor(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
+        let instances = self.on_executors();
+        let deadline = |id: &InstanceId| {
+            let plan = self.plan_of(*id);
+            plan.init * (u32::from(plan.parts.executor) + u32::from(plan.parts.processor))
+        };
+        let within = instances.iter().map(deadline).sum::<Duration>() + EXECUTOR_MARGIN;
+        let starting = Executor { state: ExecutorState::Starting, failures: 0 };
+        self.executors.entry(id).or_insert(starting).state = ExecutorState::Starting;
+        effects.push(Effect::Arm(Timer::ExecutorStart(id), within));
+        effects.push(Effect::StartExecutor(id, instances));
+    }
+
+    /// All executors have come to rest. Those out of attempts decide about the instance at fault, and start again without it;
+    /// answers whether there was one.
+    fn settle_exhausted(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let mut told = BTreeSet::new();
+        let mut exhausted = Vec::new();
+        for (id, executor) in &mut self.executors {
+            if !matches!(executor.state, ExecutorState::Exhausted(..)) {
+                continue;
+            }
+            if let ExecutorState::Exhausted(instance, problem) =
+                std::mem::replace(&mut executor.state, ExecutorState::Down)
+            {
+                executor.failures = 0;
+                exhausted.push((*id, instance, problem));
+            }
+        }
+        let mut again = Vec::new();
+        for (id, instance, problem) in exhausted {
+            again.push(id);
+            // One report an instance, however many executors it failed.
+            if told.insert(instance) {
+                self.fail_instance(instance, *problem, effects);
+            }
+        }
+        if !self.stopping() {
+            for id in &again {
+                self.start_executor(*id, effects);
+            }
+        }
+        !again.is_empty()
+    }
+
+    pub(super) fn executor_started(
+        &mut self,
+        id: ExecutorId,
+        outcome: Result<(), (InstanceId, Problem)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (restarts_max, stopping) = (self.plan.executor_restarts_max, self.stopping());
+        let Some(executor) = self.executors.get_mut(&id) else {
+            return;
+        };
+        if executor.state != ExecutorState::Starting {
+            return;
+        }
+        effects.push(Effect::Disarm(Timer::ExecutorStart(id)));
+        let (instance, problem) = match outcome {
+            Ok(()) => {
+                executor.state = ExecutorState::Up;
+                return;
+            }
+            Err(failed) => failed,
+        };
+        executor.failures += 1;
+        if stopping {
+            // Nothing of it lives: what was initialised in the failed attempt was shut down with it.
+            executor.state = ExecutorState::Down;
+            effects.push(Effect::Report(as_warning(problem)));
+        } else if executor.failures > restarts_max {
+            let times = executor.failures;
+            let headline = format!("{} ({times} times on executor {})", problem.headline, id.0);
+            let problem = Problem { headline, exit: ExitCode::Executors, ..problem };
+            executor.state = ExecutorState::Exhausted(instance, Box::new(problem));
+        } else {
+            executor.state = ExecutorState::BackingOff;
+            let pause = retry::pause(executor.failures);
+            effects.push(Effect::Report(as_warning(problem)));
+            effects.push(Effect::Arm(Timer::ExecutorBackoff(id), pause));
+        }
+    }
+
+    pub(super) fn executor_backed_off(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
+        if self.executor_is(id, &ExecutorState::BackingOff) && !self.stopping() {
+            self.start_executor(id, effects);
+        }
+    }
+
+    fn executor_is(&self, id: ExecutorId, state: &ExecutorState) -> bool {
+        self.executors.get(&id).is_some_and(|executor| executor.state == *state)
+    }
+
+    /// Some executor serves, or may yet.
+    fn any_executor_left(&self) -> bool {
+        let gone = |executor: &Executor| {
+            matches!(
+                executor.state,
+                ExecutorState::Abandoned | ExecutorState::Stopping | ExecutorState::Down
+            )
+        };
+        !self.executors.values().all(gone)
+    }
+
+    /// A call on an executor's thread overran. The thread does not come back: what it has is another's.
+    pub(super) fn executor_hung(
+        &mut self,
+        id: ExecutorId,
+        instance: InstanceId,
+        problem: Problem,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(executor) = self.executors.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut executor.state, ExecutorState::Abandoned);
+        if matches!(before, ExecutorState::Exhausted(..)) {
+            // Still to be told, and no thread is needed for it.
+            executor.state = before;
+            return;
+        }
+        let required = self.plan_of(instance).required;
+        match before {
+            // One thread is abandoned once.
+            ExecutorState::Abandoned | ExecutorState::Down => {
+                effects.push(Effect::Report(as_warning(problem)));
+            }
+            ExecutorState::Stopping => {
+                effects.push(Effect::Disarm(Timer::ExecutorStop(id)));
+                self.report(Problem { exit: ExitCode::Shutdown, ..problem }, effects);
+            }
+            ExecutorState::Starting => {
+                effects.push(Effect::Disarm(Timer::ExecutorStart(id)));
+                let problem = Problem { exit: ExitCode::Init, ..problem };
+                if required || self.any_executor_left() {
+                    let reason = problem.headline.clone();
+                    self.fail_instance(instance, problem, effects);
+                    self.set(instance, State::Hung, Some(reason));
+                } else {
+                    self.last_executor_hung(instance, problem, effects);
+                }
+            }
+            _ if self.any_executor_left() => effects.push(Effect::Report(as_warning(problem))),
+            _ => self.last_executor_hung(instance, problem, effects),
+        }
+    }
+
+    /// Nobody is left to run tasks: optional or not, the run is over.
+    fn last_executor_hung(
+        &mut self,
+        instance: InstanceId,
+        problem: Problem,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.set(instance, State::Hung, Some(problem.headline.clone()));
+        self.fail_host(problem, effects);
+        if self.phase == Phase::Draining {
+            effects.push(Effect::CancelStream);
+        }
+    }
+
+    pub(super) fn executor_start_overran(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
+        if !self.executor_is(id, &ExecutorState::Starting) {
+            return;
+        }
+        self.rest(id, ExecutorState::Abandoned);
+        let headline = format!("executor {} did not start in time", id.0);
+        let problem = Problem::error(ExitCode::Init, Blame::Plugin, "init-timeout", headline)
+            .wanted("every part on it made and initialised within its deadlines.init")
+            .found("no answer; what it called last still runs and is left behind")
+            .fix("find out what a factory of a plugin on executors waits for");
+        self.fail_host(problem, effects);
+    }
+
+    fn rest(&mut self, id: ExecutorId, state: ExecutorState) {
+        if let Some(executor) = self.executors.get_mut(&id) {
+            executor.state = state;
+        }
+    }
+
+    pub(super) fn stop_executors(&mut self, effects: &mut Vec<Effect>) -> bool {
+        // What was out of attempts when the stop began did fail, and is told.
+        self.settle_exhausted(effects);
+        let ids: Vec<ExecutorId> = self.executors.keys().copied().collect();
+        for id in ids {
+            if self.executor_is(id, &ExecutorState::Up) {
+                self.order_executor_stop(id, effects);
+            } else if self.executor_is(id, &ExecutorState::BackingOff) {
+                // It waits for its next attempt and has nothing to shut down.
+                effects.push(Effect::Disarm(Timer::ExecutorBackoff(id)));
+                self.rest(id, ExecutorState::Down);
+            }
+        }
+        let busy = |executor: &Executor| {
+            matches!(executor.state, ExecutorState::Starting | ExecutorState::Stopping)
+        };
+        if self.executors.values().any(busy) {
+            return false;
+        }
+        self.enter(Phase::StoppingDrivers);
+        true
+    }
+
+    fn order_executor_stop(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
+        self.rest(id, ExecutorState::Stopping);
+        effects.push(Effect::Arm(Timer::ExecutorStop(id), self.executor_stop_deadline()));
+        effects.push(Effect::StopExecutor(id));
+    }
+
+    fn executor_stop_deadline(&self) -> Duration {
+        // Also of those that are out: their parts live until then.
+        let on = self.plan.instances.iter().filter(|plan| plan.parts.on_executors());
+        on.map(|plan| plan.shutdown).sum::<Duration>() + EXECUTOR_MARGIN
+    }
+
+    pub(super) fn executor_stopped(
+        &mut self,
+        id: ExecutorId,
+        problems: Vec<Problem>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for problem in problems {
+            self.report(problem, effects);
+        }
+        if self.executor_is(id, &ExecutorState::Stopping) {
+            effects.push(Effect::Disarm(Timer::ExecutorStop(id)));
+            self.rest(id, ExecutorState::Down);
+        }
+    }
+
+    pub(super) fn executor_stop_overran(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
+        if !self.executor_is(id, &ExecutorState::Stopping) {
+            return;
+        }
+        self.rest(id, ExecutorState::Abandoned);
+        let within = human(self.executor_stop_deadline());
+        let headline = format!("executor {} did not stop within {within}", id.0);
+        let problem =
+            Problem::error(ExitCode::Shutdown, Blame::Plugin, "shutdown-timeout", headline)
+                .wanted("its task, its messages and every part's shutdown done by then")
+                .found("no answer; what it called last still runs and is left behind")
+                .fix("find out what the plugins on executors wait for, or raise their deadlines");
+        self.report(problem, effects);
+    }
+}

@@ -1,0 +1,261 @@
+//! From verified to ready, instance by instance, and what a failed or late call means for one. Loading follows the config's
+//! order, so that what is printed matches what is read; everything later follows `after`.
+
+use super::{
+    Answer, Call, Driver, Effect, InstanceId, Phase, Side, State, Supervisor, Timer, as_warning,
+    human,
+};
+use crate::{
+    error::{Blame, ExitCode, Problem},
+    machine::retry,
+};
+
+impl Supervisor {
+    pub(super) fn next_open(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let id = InstanceId(self.cursor);
+        if self.cursor < self.instances.len() {
+            self.cursor += 1;
+            self.order(id, Call::Open, effects);
+            return true;
+        }
+        if self.exit.is_some() {
+            // Every library was opened, so that every refusal is told at once; no instance was made.
+            self.stop(effects);
+        } else {
+            self.enter(Phase::Creating);
+        }
+        true
+    }
+
+    pub(super) fn next_create(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let id = InstanceId(self.cursor);
+        match self.instances.get(self.cursor) {
+            None => self.enter(Phase::Initializing),
+            Some(instance) => {
+                self.cursor += 1;
+                if !instance.out {
+                    self.order(id, Call::Create, effects);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn next_init(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Some(&id) = self.plan.order.get(self.cursor) else {
+            self.enter(Phase::Registering);
+            return true;
+        };
+        if self.instances[id.0].state == State::BackingOff {
+            // Its timer brings it back.
+            return false;
+        }
+        if let Some(call) = self.init_due(id) {
+            self.set(id, State::Initializing, None);
+            self.order(id, call, effects);
+            return true;
+        }
+        self.cursor += 1;
+        let instance = self.instance(id);
+        match instance.state {
+            _ if instance.out => {}
+            State::Hung => instance.resumes = State::Ready,
+            _ => self.set(id, State::Ready, None),
+        }
+        true
+    }
+
+    fn init_due(&self, id: InstanceId) -> Option<Call> {
+        let (instance, parts) = (&self.instances[id.0], self.plan_of(id).parts);
+        if instance.out || self.plan.side == Side::Executors {
+            None
+        } else if parts.driver && instance.driver == Driver::Absent {
+            Some(Call::InitDriver)
+        } else if parts.checker && !instance.checker_ready {
+            Some(Call::InitChecker)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn next_register(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Some(&id) = self.plan.order.get(self.cursor) else {
+            self.enter(Phase::StartingExecutors);
+            return true;
+        };
+        self.cursor += 1;
+        let instance = &self.instances[id.0];
+        if !instance.out && instance.driver == Driver::Initialised {
+            self.order(id, Call::RegisterMetrics, effects);
+        }
+        true
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.cursor = 0;
+    }
+
+    /// Orders a call. Its timer comes first: nothing is ever in hand without one.
+    pub(super) fn order(&mut self, id: InstanceId, call: Call, effects: &mut Vec<Effect>) {
+        self.instance(id).call = Some(call);
+        effects.push(Effect::Arm(Timer::Call(id, call), self.deadline(id, call)));
+        effects.push(Effect::Call(id, call));
+    }
+
+    fn deadline(&self, id: InstanceId, call: Call) -> std::time::Duration {
+        let plan = self.plan_of(id);
+        match call {
+            Call::Open | Call::Create => plan.load,
+            Call::InitDriver | Call::InitChecker | Call::RegisterMetrics => plan.init,
+            Call::Shutdown => plan.shutdown,
+        }
+    }
+
+    pub(super) fn returned(
+        &mut self,
+        id: InstanceId,
+        call: Call,
+        outcome: Result<Answer, Problem>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.instances[id.0].call != Some(call) {
+            // A timer and the return it guards can cross, so a late answer is reported, never fatal.
+            effects.push(Effect::ReportLate(id, call));
+            return;
+        }
+        self.instance(id).call = None;
+        effects.push(Effect::Disarm(Timer::Call(id, call)));
+        match outcome {
+            Ok(Answer::Done) => self.returned_well(id, call),
+            Ok(Answer::Declined(reason)) => {
+                self.instance(id).out = true;
+                self.set(id, State::Skipped, Some(reason.clone()));
+                effects.push(Effect::ReportSkipped(id, reason));
+            }
+            Err(problem) => match call {
+                Call::InitDriver => self.init_failed(id, problem, effects),
+                Call::Shutdown => {
+                    self.set(id, State::Failed, Some(problem.headline.clone()));
+                    self.report(problem, effects);
+                }
+                Call::Open | Call::Create | Call::InitChecker | Call::RegisterMetrics => {
+                    self.fail_instance(id, problem, effects);
+                }
+            },
+        }
+    }
+
+    fn returned_well(&mut self, id: InstanceId, call: Call) {
+        let instance = self.instance(id);
+        match call {
+            Call::Open => {}
+            Call::Create if !instance.out => self.set(id, State::Loaded, None),
+            Call::Create => {}
+            Call::InitDriver => instance.driver = Driver::Initialised,
+            Call::InitChecker => instance.checker_ready = true,
+            Call::RegisterMetrics => instance.driver = Driver::Registered,
+            // What it failed with stays to be read.
+            Call::Shutdown if instance.state == State::Failed => {}
+            Call::Shutdown => self.set(id, State::Stopped, None),
+        }
+    }
+
+    fn init_failed(&mut self, id: InstanceId, problem: Problem, effects: &mut Vec<Effect>) {
+        let attempts = self.plan_of(id).init_attempts;
+        let stopping = self.stopping();
+        let instance = self.instance(id);
+        instance.init_failures += 1;
+        let failures = instance.init_failures;
+        if failures >= attempts || stopping || instance.out {
+            self.fail_instance(id, problem, effects);
+            return;
+        }
+        self.set(id, State::BackingOff, Some(problem.headline.clone()));
+        effects.push(Effect::Report(as_warning(problem)));
+        effects.push(Effect::Arm(Timer::Backoff(id), retry::pause(failures)));
+    }
+
+    pub(super) fn backed_off(&mut self, id: InstanceId) {
+        if self.instances[id.0].state == State::BackingOff && !self.stopping() {
+            self.set(id, State::Initializing, None);
+        }
+    }
+
+    /// A call that the supervisor ordered did not return in time. In-process it cannot be killed: it is left behind.
+    pub(super) fn call_overran(&mut self, id: InstanceId, call: Call, effects: &mut Vec<Effect>) {
+        if self.instances[id.0].call != Some(call) {
+            // It returned just before.
+            return;
+        }
+        self.instance(id).call = None;
+        let (key, exit) = match call {
+            Call::Open | Call::Create => ("load", ExitCode::Init),
+            Call::InitDriver | Call::InitChecker | Call::RegisterMetrics => {
+                ("init", ExitCode::Init)
+            }
+            Call::Shutdown => ("shutdown", ExitCode::Shutdown),
+        };
+        let (name, within) = (&self.plan_of(id).name, human(self.deadline(id, call)));
+        let headline = format!(
+            "plugin `{name}`: {} did not return within {within}",
+            call.method()
+        );
+        let problem = Problem::error(exit, Blame::Plugin, format!("{key}-timeout"), headline)
+            .wanted(format!("an answer within {within}"))
+            .found("no answer; the call still runs and is left behind")
+            .fix(format!(
+                "raise deadlines.{key} of plugin `{name}`, or find out what it waits for"
+            ));
+        let reason = Some(problem.headline.clone());
+        match call {
+            Call::Shutdown => self.report(problem, effects),
+            _ => self.fail_instance(id, problem, effects),
+        }
+        self.set(id, State::Hung, reason);
+    }
+
+    /// A call that nobody ordered overran and still runs. It costs the instance nothing but the time.
+    pub(super) fn overran(&mut self, id: InstanceId, problem: Problem, effects: &mut Vec<Effect>) {
+        let reason = problem.headline.clone();
+        effects.push(Effect::Report(as_warning(problem)));
+        let instance = self.instance(id);
+        instance.hung_calls += 1;
+        if !instance.out && !matches!(instance.state, State::Hung | State::Stopped) {
+            instance.resumes = instance.state;
+            self.set(id, State::Hung, Some(reason));
+        }
+    }
+
+    pub(super) fn recovered(&mut self, id: InstanceId) {
+        let instance = self.instance(id);
+        instance.hung_calls = instance.hung_calls.saturating_sub(1);
+        if instance.hung_calls == 0 && !instance.out && instance.state == State::Hung {
+            let resumes = instance.resumes;
+            self.set(id, resumes, None);
+        }
+    }
+
+    /// The instance is out. A required one takes the host with it, in order.
+    pub(super) fn fail_instance(
+        &mut self,
+        id: InstanceId,
+        problem: Problem,
+        effects: &mut Vec<Effect>,
+    ) {
+        let instance = self.instance(id);
+        let was_out = std::mem::replace(&mut instance.out, true);
+        if !was_out && instance.state != State::Stopped {
+            self.set(id, State::Failed, Some(problem.headline.clone()));
+        }
+        // A configuration that is wrong stops everything, whoever it is about.
+        if self.plan_of(id).required || problem.exit == ExitCode::Usage {
+            self.fail_host(problem, effects);
+            return;
+        }
+        effects.push(Effect::Report(as_warning(problem)));
+        if !was_out {
+            effects.push(Effect::Retire(id));
+        }
+    }
+}

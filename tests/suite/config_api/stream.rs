@@ -1,0 +1,154 @@
+//! What records see of a change: C2, C38 and C39.
+
+use super::*;
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+/// C2.
+#[test]
+fn c02_later_batches_print_the_newer_value() {
+    let setup = Setup::new();
+    let stream = "[stream]\nsource = \"stdin\"\nprocessors = [\"append\"]\n";
+    setup.entries(stream, &[quickstart(), append()]);
+    let mut served = Served::start(&setup);
+    let mut expected = String::new();
+    for value in [10, 20, 30] {
+        for _ in 0..3 {
+            served.host.send_line("hello world ");
+            expected += &format!("hello world {value}\n");
+            served.host.wait_stdout(expected.as_bytes());
+        }
+        let text = curl_text(&[&format!("http://{}", served.localhost())]);
+        assert_eq!(
+            text,
+            format!("the latest configuration is {}\n", value + 10)
+        );
+    }
+    served.host.close_input();
+    served.host.assert_exit(0);
+    assert_eq!(String::from_utf8_lossy(&served.host.stdout()), expected);
+}
+
+/// C38: a stream of changes, and beside it 10⁵ records in thousands of batches over three executors. Each record carries
+/// the newest value whose 200 was there before the record was written, so before its batch can have been cut.
+#[test]
+fn c38_what_was_acknowledged_is_seen_by_every_later_batch() {
+    const PIECES: usize = 4_000;
+    const RECORDS: usize = 25;
+    /// Pieces on their way at one time, so that more than one executor may be busy. They come back before the next ones
+    /// go: no two such groups share a batch.
+    const GROUP: usize = 2;
+    let setup = Setup::new();
+    let tables = "[executors]\ncount = 3\n[stream]\nsource = \"stdin\"\nprocessors = [\"probe\", \"append\"]\n";
+    setup.entries(tables, &[standard(), setup.misbehave("probe"), append()]);
+    let mut served = Served::start(&setup);
+    let mut input = served.host.take_input();
+    let (acknowledged, done) = (AtomicU64::new(10), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let stopped = StopsOnDrop(&done);
+            keep_touching(&served, &acknowledged, &done);
+            drop(stopped);
+        });
+        let stopped = StopsOnDrop(&done);
+        for piece in 0..PIECES {
+            if piece % GROUP == 0 {
+                served.host.wait_stdout_count(piece * RECORDS);
+            }
+            let floor = acknowledged.load(Ordering::Acquire);
+            let records = format!("{floor} \n").repeat(RECORDS);
+            input.write_all(records.as_bytes()).unwrap();
+        }
+        drop(stopped);
+        changes.join().unwrap();
+    });
+    drop(input);
+    served.host.assert_exit(0);
+
+    let text = String::from_utf8(served.host.stdout()).unwrap();
+    let (mut newest, mut values, mut count) = (10, BTreeSet::new(), 0);
+    for line in text.lines() {
+        let (floor, value) = line.split_once(' ').unwrap();
+        let (floor, value): (u64, u64) = (floor.parse().unwrap(), value.parse().unwrap());
+        assert!(value >= floor, "{value} after the 200 of {floor}");
+        assert!(value >= newest, "{value} after a record with {newest}");
+        newest = value;
+        values.insert(value);
+        count += 1;
+    }
+    assert_eq!(count, PIECES * RECORDS);
+    assert!(values.len() > 100, "only {} values", values.len());
+    let lines = setup.trace().lines();
+    let calls = lines
+        .iter()
+        .filter(|line| line.is_call("probe", "processor", "process"));
+    let executors: Vec<&str> = calls.map(|line| line.executor.as_str()).collect();
+    assert!(
+        executors.len() >= PIECES / GROUP,
+        "{} batches",
+        executors.len()
+    );
+    let executors: BTreeSet<&str> = executors.into_iter().collect();
+    assert_eq!(executors, BTreeSet::from(["0", "1", "2"]));
+}
+
+/// Touches on one connection, and reads back now and then: a read after a 200 is never older either.
+fn keep_touching(served: &Served<'_>, acknowledged: &AtomicU64, done: &AtomicBool) {
+    let mut connection = http::connect(&served.address());
+    let host = served.localhost();
+    let touch = format!("POST /v1/touch HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let read = format!("GET /v1/config/value HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let mut last = 10;
+    while !done.load(Ordering::Acquire) {
+        let response = http::exchange(&mut connection, touch.as_bytes());
+        assert_eq!(response.status, 200, "{}", response.text());
+        let value = response.json()["value"].as_u64().unwrap();
+        assert_eq!(value, last + 10, "nobody else touches");
+        last = value;
+        acknowledged.store(value, Ordering::Release);
+        let response = http::exchange(&mut connection, read.as_bytes());
+        assert_eq!(response.text(), format!("{value}\n"));
+    }
+}
+
+/// Lets the other side end as well when one fails.
+struct StopsOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopsOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// C39: the batch is held between its first and its second record; the change is acknowledged meanwhile.
+#[test]
+fn c39_a_batch_keeps_its_generation_whatever_changes_meanwhile() {
+    let setup = Setup::new();
+    let gate = setup.gate("mid-batch");
+    let probe = setup
+        .misbehave("probe")
+        .key("after = [\"dynamic-config\"]")
+        .set("process = \"live\"\ntopic = \"dynamic-config\"")
+        .act(&format!("{}, word = \"two\"", gate.act("record")));
+    let stream = "[stream]\nsource = \"stdin\"\nprocessors = [\"probe\", \"append\"]\n";
+    setup.entries(stream, &[standard(), probe, append()]);
+    let mut served = Served::start(&setup);
+    served.host.send(b"one \ntwo \nthree \n");
+    let call = setup.trace().wait_call("probe", "processor", "process");
+    assert_eq!(call.value("records"), Some("3"), "one batch: {call}");
+    changed(&served.put(r#"{"value":77}"#), "put", 2);
+    assert_eq!(served.value(), r#"{"value":77}"#);
+    served.host.send_line("four ");
+    assert_eq!(served.host.stdout(), b"", "the batch is still held");
+    gate.open();
+    // Each processor of the chain saw the old value for every record, and the next batch the new one.
+    served
+        .host
+        .wait_stdout(b"one 1010\ntwo 1010\nthree 1010\nfour 7777\n");
+    served.host.close_input();
+    served.host.assert_exit(0);
+}
