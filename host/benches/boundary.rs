@@ -2,118 +2,15 @@
 //! empty hook against a direct call. Read the ratios, not the times.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hotshoe_abi::{
-    BatchRef, Entry, Failure, Host, Host_TO, HostBox, Identity, OutBatch, PluginModuleRef,
-    ProcessorBox, Snapshot, Task,
-    abi_stable::{
-        sabi_trait::TD_Opaque,
-        std_types::{RResult, RSlice, RStr, RVec},
-    },
-};
+use hotshoe_abi::{BatchRef, Entry, OutBatch, PluginModuleRef, ProcessorBox, Task, abi_stable::std_types::RVec};
 use hotshoe_plugin_api::{ExecutorPlugin, NoSettings, Plugin, Result, entry, export_plugin};
-use std::{
-    hint::black_box,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use hotshoe_tests::bare::{self, Log};
+use std::hint::black_box;
 
 mod common;
 
-static EPOCH: AtomicU64 = AtomicU64::new(1);
-
-/// Just enough host for a processor that reads one topic.
-struct Bare;
-
-fn nothing<T>() -> RResult<T, Failure> {
-    RResult::RErr(Failure {
-        kind: 1,
-        code: "".into(),
-        message: "not in this bench".into(),
-        fix: "".into(),
-    })
-}
-
-impl Host for Bare {
-    fn identity(&self) -> Identity {
-        Identity {
-            instance: "bench".into(),
-            component: "processor".into(),
-            executor: "0".into(),
-            run_id: "bench".into(),
-            hostname: "bench".into(),
-            run_dir: "".into(),
-            state_dir: "".into(),
-            resources: RVec::new(),
-        }
-    }
-    fn log(&self, _: hotshoe_abi::LogRecord<'_>) {}
-    fn log_level(&self) -> u32 {
-        0
-    }
-    fn epoch_word(&self) -> &'static AtomicU64 {
-        &EPOCH
-    }
-    fn snapshot(&self, _: RStr<'_>, _: u64) -> RResult<Snapshot, Failure> {
-        let epoch = EPOCH.load(Ordering::Relaxed);
-        RResult::ROk(Snapshot {
-            epoch,
-            generation: epoch,
-            document: br#"{"value":10}"#.to_vec().into(),
-        })
-    }
-    fn declare(&self, _: hotshoe_abi::Declaration<'_>) -> RResult<hotshoe_abi::Opened, Failure> {
-        nothing()
-    }
-    fn apply(
-        &self,
-        _: RSlice<'_, hotshoe_abi::Change<'_>>,
-        _: RStr<'_>,
-    ) -> RResult<RVec<RResult<hotshoe_abi::Applied, hotshoe_abi::ChangeError>>, Failure> {
-        nothing()
-    }
-    fn history(
-        &self,
-        _: hotshoe_abi::HistoryRange<'_>,
-    ) -> RResult<RVec<hotshoe_abi::HistoryEntry>, Failure> {
-        nothing()
-    }
-    fn wait(&self, _: hotshoe_abi::Wait<'_>) -> RResult<u64, Failure> {
-        nothing()
-    }
-    fn metric(
-        &self,
-        _: hotshoe_abi::MetricSpec<'_>,
-    ) -> RResult<RSlice<'static, AtomicU64>, Failure> {
-        nothing()
-    }
-    fn tell(&self, _: hotshoe_abi::Telling<'_>) -> RResult<(), Failure> {
-        nothing()
-    }
-    fn broadcast(&self, _: RSlice<'_, u8>) -> RResult<u32, Failure> {
-        nothing()
-    }
-    fn ask(&self, _: hotshoe_abi::Question<'_>) -> RResult<RVec<u8>, Failure> {
-        nothing()
-    }
-    fn set_option(&self, _: hotshoe_abi::OptionSetting<'_>) -> RResult<(), Failure> {
-        nothing()
-    }
-    fn endpoint(&self, _: RStr<'_>) -> RResult<(), Failure> {
-        nothing()
-    }
-    fn deadline_ms(&self) -> u64 {
-        u64::MAX
-    }
-    fn extra_conf(&self) -> hotshoe_abi::Pairs {
-        RVec::new()
-    }
-}
-
-fn bare() -> HostBox {
-    Host_TO::from_value(Bare, TD_Opaque)
-}
-
 fn processor(module: PluginModuleRef, settings: &str) -> ProcessorBox {
-    let created = module.create()(settings.into(), bare())
+    let created = module.create()(settings.into(), bare::host("bench", &Log::default()))
         .into_result()
         .expect("the quickstart's settings");
     let mut instance = created.instance;
@@ -123,7 +20,7 @@ fn processor(module: PluginModuleRef, settings: &str) -> ProcessorBox {
         .expect("a processor")
         .into_option();
     let mut processor = part.expect("a processor");
-    processor.init(bare()).into_result().expect("init");
+    processor.init(bare::host("bench", &Log::default())).into_result().expect("init");
     // Its parts outlive it in this bench as they do in a host.
     std::mem::forget(instance);
     processor
@@ -189,7 +86,7 @@ export_plugin!(Empty as "empty": executor);
 /// An empty hook through the ABI, barrier on, against the same call on the author's own object.
 fn hooks(c: &mut Criterion) {
     let module = (entry!(Empty).module)();
-    let mut instance = module.create()("{}".into(), bare())
+    let mut instance = module.create()("{}".into(), bare::host("bench", &Log::default()))
         .into_result()
         .expect("created")
         .instance;
@@ -199,7 +96,7 @@ fn hooks(c: &mut Criterion) {
         .expect("a part")
         .into_option()
         .expect("a part");
-    part.init(bare(), RVec::new()).into_result().expect("init");
+    part.init(bare::host("bench", &Log::default()), RVec::new()).into_result().expect("init");
     let task = Task {
         id: 1,
         attempt: 1,

@@ -78,8 +78,18 @@ impl ExecutorSlot {
         names: Vec<(String, InstanceId)>,
         chain: Vec<InstanceId>,
     ) -> Self {
-        let slot = Slot::new(id, OutputLimits::default(), Arc::new(AtomicBool::new(false)));
-        Self { slot, instances, names, chain, next_task: 1 }
+        let slot = Slot::new(
+            id,
+            OutputLimits::default(),
+            Arc::new(AtomicBool::new(false)),
+        );
+        Self {
+            slot,
+            instances,
+            names,
+            chain,
+            next_task: 1,
+        }
     }
 
     /// Makes and initialises every part: executor parts first, then processors.
@@ -87,14 +97,21 @@ impl ExecutorSlot {
     /// # Errors
     /// The first part that failed; those before it are shut down again.
     pub fn start(&mut self) -> Result<(), Problem> {
-        self.slot.start(&self.instances, &self.chain).map_err(|(_, problem)| problem)
+        self.slot
+            .start(&self.instances, &self.chain)
+            .map_err(|(_, problem)| problem)
     }
 
     /// Sends one batch through the chain, with the hooks around it.
     ///
     /// - `records`: at most what 64 MiB hold in all.
     /// - `attempt`: 1 for the first; a re-run keeps its `pin`.
-    pub fn run<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>, pin: &Pin, attempt: u32) -> TaskOutcome {
+    pub fn run<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a [u8]>,
+        pin: &Pin,
+        attempt: u32,
+    ) -> TaskOutcome {
         let mut batch = Batch::new();
         for record in records {
             batch.push(record);
@@ -102,7 +119,11 @@ impl ExecutorSlot {
         if attempt <= 1 {
             self.next_task += 1;
         }
-        let run = TaskRun { id: self.next_task - 1, batch, pin: pin.0.clone() };
+        let run = TaskRun {
+            id: self.next_task - 1,
+            batch,
+            pin: pin.0.clone(),
+        };
         match self.slot.attempt(&run, attempt.max(1)) {
             Attempt::Done(batch) | Attempt::Partial(batch, _) => {
                 TaskOutcome::Done(batch.iter().map(<[u8]>::to_vec).collect())
@@ -117,7 +138,11 @@ impl ExecutorSlot {
     /// # Errors
     /// Why one could not.
     pub fn finish(&mut self, pin: &Pin) -> Result<Vec<Vec<u8>>, String> {
-        let run = TaskRun { id: 0, batch: Batch::new(), pin: pin.0.clone() };
+        let run = TaskRun {
+            id: 0,
+            batch: Batch::new(),
+            pin: pin.0.clone(),
+        };
         Ok(self.slot.finish(&run)?.iter().map(<[u8]>::to_vec).collect())
     }
 
@@ -143,11 +168,18 @@ impl Drop for ExecutorSlot {
 }
 
 /// Makes the way from an executors' half to the driver of one instance.
-pub(crate) fn to_driver(link: &Arc<dyn DriversElsewhere>, name: &str) -> services::message::ToDriver {
+pub(crate) fn to_driver(
+    link: &Arc<dyn DriversElsewhere>,
+    name: &str,
+) -> services::message::ToDriver {
     let (link, name) = (Arc::clone(link), name.to_owned());
     Arc::new(move |mail| {
-        let Some(reply) = mail.reply else { return link.send(&name, &mail.bytes).map_err(Into::into) };
-        let left = mail.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(std::time::Instant::now()));
+        let Some(reply) = mail.reply else {
+            return link.send(&name, &mail.bytes).map_err(Into::into);
+        };
+        let left = mail.deadline.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(std::time::Instant::now())
+        });
         reply(link.ask(&name, &mail.bytes, left).map_err(Into::into));
         Ok(())
     })

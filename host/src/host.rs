@@ -24,7 +24,8 @@ use crate::{
         metric::{self, HostMetric},
     },
     status::{
-        ExecutorStatus, InstanceStatus, MessageStatus, MetricStatus, OptionStatus, Status, StreamStatus,
+        ExecutorStatus, InstanceStatus, MessageStatus, MetricStatus, OptionStatus, Status,
+        StreamStatus,
     },
     stream,
 };
@@ -66,12 +67,18 @@ impl CallError {
 impl CallError {
     /// A failure of a [`crate::DriversElsewhere`]'s own.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { kind: failure_kind::ERROR, message: message.into() }
+        Self {
+            kind: failure_kind::ERROR,
+            message: message.into(),
+        }
     }
 
     /// The other half cannot be reached.
     pub fn gone(message: impl Into<String>) -> Self {
-        Self { kind: failure_kind::GONE, message: message.into() }
+        Self {
+            kind: failure_kind::GONE,
+            message: message.into(),
+        }
     }
 }
 
@@ -83,7 +90,10 @@ impl From<CallError> for Failure {
 
 impl From<Failure> for CallError {
     fn from(failure: Failure) -> Self {
-        Self { kind: failure.kind, message: failure.message.into_string() }
+        Self {
+            kind: failure.kind,
+            message: failure.message.into_string(),
+        }
     }
 }
 
@@ -141,7 +151,8 @@ impl Builder {
             other => {
                 let found = other.map_or_else(|error| error.to_string(), |value| value.to_string());
                 let headline = format!("plugin `{name}`: its settings must be an object");
-                self.problems.push(Problem::usage("settings-invalid", headline).found(found));
+                self.problems
+                    .push(Problem::usage("settings-invalid", headline).found(found));
                 return self;
             }
         };
@@ -153,7 +164,11 @@ impl Builder {
             return self;
         };
         let name = entry_of.name.clone().unwrap_or_default();
-        self.linked.push(Linked { name, entry: entry_of, code: entry });
+        self.linked.push(Linked {
+            name,
+            entry: entry_of,
+            code: entry,
+        });
         self
     }
 
@@ -229,23 +244,34 @@ impl Builder {
         let (run_dir, owned_dir) = match self.run_dir.take() {
             Some(run_dir) => (run_dir, None),
             None => {
-                let made = tempfile::Builder::new().prefix("hotshoe-").tempdir().map_err(no_run_dir)?;
+                let made = tempfile::Builder::new()
+                    .prefix("hotshoe-")
+                    .tempdir()
+                    .map_err(no_run_dir)?;
                 (made.path().to_owned(), Some(made))
             }
         };
         let mut plan = loading::prepare(&self.config, std::mem::take(&mut self.linked), &run_dir);
         plan.problems.append(&mut self.problems);
         if plan.refused() {
-            return Err(BuildError { problems: plan.problems });
+            return Err(BuildError {
+                problems: plan.problems,
+            });
         }
-        let observer = self.observer.take().unwrap_or_else(|| Box::new(log_problem));
+        let observer = self
+            .observer
+            .take()
+            .unwrap_or_else(|| Box::new(log_problem));
         for warning in &plan.problems {
             observer(warning);
         }
         let run = Run {
             id: run_id(),
             hostname: self.config.host.hostname.clone().unwrap_or_else(hostname),
-            state_dir: self.state_dir.take().unwrap_or_else(|| run_dir.join("state")),
+            state_dir: self
+                .state_dir
+                .take()
+                .unwrap_or_else(|| run_dir.join("state")),
             run_dir,
             driver_resources: self.config.host.resources.clone(),
             executor_resources: self.config.executors.resources.clone(),
@@ -265,7 +291,10 @@ impl BuildError {
     /// How a process that can do nothing else ends: the first error's.
     #[must_use]
     pub fn exit(&self) -> ExitCode {
-        let first = self.problems.iter().find(|problem| problem.severity == Severity::Error);
+        let first = self
+            .problems
+            .iter()
+            .find(|problem| problem.severity == Severity::Error);
         first.map_or(ExitCode::Bug, |problem| problem.exit)
     }
 }
@@ -288,7 +317,9 @@ fn no_run_dir(error: std::io::Error) -> BuildError {
     let headline = format!("cannot make a private folder for the run: {error}");
     let problem = Problem::error(ExitCode::Init, Blame::Environment, "no-run-dir", headline)
         .fix("make the temporary folder writable, or call Builder::run_dir");
-    BuildError { problems: vec![problem] }
+    BuildError {
+        problems: vec![problem],
+    }
 }
 
 fn log_problem(problem: &Problem) {
@@ -304,7 +335,10 @@ fn run_id() -> String {
 }
 
 fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Plugins that run together. Owns nothing of the program it runs in: no descriptor 0 to 2, no signal, no global.
@@ -370,10 +404,18 @@ impl Host {
         let supervisor = Supervisor::new(supervisor_plan(&plan, &config, builder.side));
         let chain: Arc<[InstanceId]> = chain(&plan, &config).into();
         let kept_chain = Arc::clone(&chain);
-        let (mut infos, mut backends, mut abouts, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut infos, mut backends, mut abouts, mut checks) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (number, prepared) in plan.instances.into_iter().enumerate() {
             let about = About::of(&prepared);
-            checks.push(prepared.entry.checks.iter().map(|topic| topic.value.clone()).collect());
+            checks.push(
+                prepared
+                    .entry
+                    .checks
+                    .iter()
+                    .map(|topic| topic.value.clone())
+                    .collect(),
+            );
             let info = Arc::new(InstanceInfo {
                 id: InstanceId(number),
                 name: prepared.name.clone(),
@@ -382,7 +424,14 @@ impl Host {
             infos.push(Arc::clone(&info));
             let extra = builder.extra.iter().find(|(name, _)| *name == about.name);
             let link = builder.drivers.as_ref();
-            backends.push(backend(prepared, info, &services, &about.hook_errors, link, extra.map(|(_, extra)| extra)));
+            backends.push(backend(
+                prepared,
+                info,
+                &services,
+                &about.hook_errors,
+                link,
+                extra.map(|(_, extra)| extra),
+            ));
             abouts.push(about);
         }
         let backends: Arc<[Arc<dyn Backend>]> = backends.into();
@@ -430,18 +479,28 @@ impl Host {
         if let Some(event_loop) = self.event_loop.lock().take() {
             let started = Instant::now();
             *self.started.lock() = Some(started);
-            let spawned = thread::Builder::new().name("hotshoe".to_owned()).spawn(move || event_loop.run(started));
+            let spawned = thread::Builder::new()
+                .name("hotshoe".to_owned())
+                .spawn(move || event_loop.run(started));
             match spawned {
                 Ok(thread) => *self.thread.lock() = Some(thread),
                 Err(error) => {
-                    let headline = format!("the operating system refuses the host a thread: {error}");
-                    let problem = Problem::error(ExitCode::Init, Blame::Environment, "no-thread", headline);
-                    return Err(Outcome { exit: ExitCode::Init, problems: vec![problem] });
+                    let headline =
+                        format!("the operating system refuses the host a thread: {error}");
+                    let problem =
+                        Problem::error(ExitCode::Init, Blame::Environment, "no-thread", headline);
+                    return Err(Outcome {
+                        exit: ExitCode::Init,
+                        problems: vec![problem],
+                    });
                 }
             }
             self.services.tell(Event::Begin);
         }
-        match self.wait_for(|progress| !matches!(progress, Progress::Starting)).await {
+        match self
+            .wait_for(|progress| !matches!(progress, Progress::Starting))
+            .await
+        {
             Progress::Finished(outcome) if outcome.exit != ExitCode::Clean => Err(outcome),
             _ => Ok(()),
         }
@@ -449,7 +508,10 @@ impl Host {
 
     async fn wait_for(&self, wanted: impl FnMut(&Progress) -> bool) -> Progress {
         let mut progress = self.progress.clone();
-        let seen = progress.wait_for(wanted).await.map(|progress| progress.clone());
+        let seen = progress
+            .wait_for(wanted)
+            .await
+            .map(|progress| progress.clone());
         // A loop that is gone without a word has panicked: an invariant of ours failed.
         seen.unwrap_or_else(|_| Progress::Finished(Outcome::bug()))
     }
@@ -474,29 +536,49 @@ impl Host {
     /// Stops in order and says how it ended. A host that was never started has nothing to stop.
     pub async fn shutdown(self) -> Outcome {
         if self.thread.lock().is_none() {
-            return Outcome { exit: ExitCode::Clean, problems: Vec::new() };
+            return Outcome {
+                exit: ExitCode::Clean,
+                problems: Vec::new(),
+            };
         }
         self.stop();
-        Outcome::of(self.wait_for(|progress| matches!(progress, Progress::Finished(_))).await)
+        Outcome::of(
+            self.wait_for(|progress| matches!(progress, Progress::Finished(_)))
+                .await,
+        )
     }
 
     /// Asks the driver of an instance and waits for its answer, at most `deadline`.
     ///
     /// # Errors
     /// `unknown`, `not-ready`, `full`, `too-large`, `closed`, `unsupported` at once; `timeout`; the handler's own.
-    pub async fn ask(&self, instance: &str, message: &[u8], deadline: Duration) -> Result<Vec<u8>, CallError> {
+    pub async fn ask(
+        &self,
+        instance: &str,
+        message: &[u8],
+        deadline: Duration,
+    ) -> Result<Vec<u8>, CallError> {
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |answer| {
             // The asker may have stopped waiting.
             let _ = sender.send(answer);
         });
-        self.services.messages.ask_with(instance, message, deadline, reply)?;
+        self.services
+            .messages
+            .ask_with(instance, message, deadline, reply)?;
         let answer = tokio::time::timeout(deadline, receiver).await;
         match answer {
             Ok(Ok(answer)) => Ok(answer?),
-            Ok(Err(_)) => Err(failure(failure_kind::CLOSED, format!("plugin `{instance}` is closed")).into()),
+            Ok(Err(_)) => Err(failure(
+                failure_kind::CLOSED,
+                format!("plugin `{instance}` is closed"),
+            )
+            .into()),
             Err(_) => {
-                let text = format!("plugin `{instance}` did not answer within {} ms", deadline.as_millis());
+                let text = format!(
+                    "plugin `{instance}` did not answer within {} ms",
+                    deadline.as_millis()
+                );
                 Err(failure(failure_kind::TIMEOUT, text).into())
             }
         }
@@ -508,7 +590,10 @@ impl Host {
     /// `no-topic`; a change that the schema or a checker refuses.
     pub async fn publish(&self, topic: &str, value: &serde_json::Value) -> Result<u64, CallError> {
         let change = crate::machine::store::Change {
-            operation: crate::machine::store::Operation::Set { pointer: String::new(), value: value.clone() },
+            operation: crate::machine::store::Operation::Set {
+                pointer: String::new(),
+                value: value.clone(),
+            },
             expect: crate::machine::store::Expect::Any,
             dry_run: false,
             confirm: None,
@@ -522,9 +607,11 @@ impl Host {
         let gone = || failure(failure_kind::CLOSED, format!("topic `{topic}` is closed"));
         match receiver.await.map_err(|_| gone())?.pop() {
             Some(Ok(applied)) => Ok(applied.generation),
-            Some(Err(refused)) => {
-                Err(failure(failure_kind::ERROR, format!("{}: {}", refused.slug, refused.detail)).into())
-            }
+            Some(Err(refused)) => Err(failure(
+                failure_kind::ERROR,
+                format!("{}: {}", refused.slug, refused.detail),
+            )
+            .into()),
             None => Err(gone().into()),
         }
     }
@@ -564,7 +651,12 @@ impl Host {
     #[must_use]
     pub fn slot(&self, id: u32) -> ExecutorSlot {
         let all = (0..self.backends.len()).map(InstanceId);
-        let on_executors = |about: &About| about.parts.iter().any(|part| matches!(*part, "executor" | "processor"));
+        let on_executors = |about: &About| {
+            about
+                .parts
+                .iter()
+                .any(|part| matches!(*part, "executor" | "processor"))
+        };
         let instances: Vec<_> = all
             .filter(|place| self.instances.get(place.0).is_some_and(on_executors))
             .map(|place| (place, Arc::clone(&self.backends[place.0])))
@@ -572,26 +664,48 @@ impl Host {
         let processes = |place: &InstanceId| self.instances[place.0].parts.contains(&"processor");
         let chain = match self.chain.is_empty() {
             false => self.chain.to_vec(),
-            true => instances.iter().map(|(place, _)| *place).filter(processes).collect(),
+            true => instances
+                .iter()
+                .map(|(place, _)| *place)
+                .filter(processes)
+                .collect(),
         };
-        let names = instances.iter().map(|(place, _)| (self.instances[place.0].name.clone(), *place)).collect();
+        let names = instances
+            .iter()
+            .map(|(place, _)| (self.instances[place.0].name.clone(), *place))
+            .collect();
         ExecutorSlot::new(ExecutorId(id), instances, names, chain)
     }
 
     /// What an instance's driver answered in init, for the executors' half.
     #[must_use]
     pub fn extra_conf(&self, instance: &str) -> BTreeMap<String, String> {
-        let place = self.instances.iter().position(|about| about.name == instance);
-        place.and_then(|place| self.backends.get(place)).map(|backend| backend.extra_conf()).unwrap_or_default()
+        let place = self
+            .instances
+            .iter()
+            .position(|about| about.name == instance);
+        place
+            .and_then(|place| self.backends.get(place))
+            .map(|backend| backend.extra_conf())
+            .unwrap_or_default()
     }
 
     /// Where what drivers broadcast goes, in a drivers' half: called with the instance's name, on the driver's thread.
-    pub fn on_broadcast(&self, deliver: impl Fn(&str, &[u8]) -> Result<(), CallError> + Send + Sync + 'static) {
-        let names: Vec<String> = self.instances.iter().map(|about| about.name.clone()).collect();
-        self.services.messages.enter_executor(Arc::new(move |instance, message| {
-            let name = names.get(instance.0).map_or("", String::as_str);
-            deliver(name, message).map_err(Into::into)
-        }));
+    pub fn on_broadcast(
+        &self,
+        deliver: impl Fn(&str, &[u8]) -> Result<(), CallError> + Send + Sync + 'static,
+    ) {
+        let names: Vec<String> = self
+            .instances
+            .iter()
+            .map(|about| about.name.clone())
+            .collect();
+        self.services
+            .messages
+            .enter_executor(Arc::new(move |instance, message| {
+                let name = names.get(instance.0).map_or("", String::as_str);
+                deliver(name, message).map_err(Into::into)
+            }));
     }
 
     /// The JSON Schema of an instance's settings; after the host was started.
@@ -599,9 +713,15 @@ impl Host {
     /// # Errors
     /// The instance is unknown or its library not open.
     pub fn settings_schema(&self, instance: &str) -> Result<String, Problem> {
-        let place = self.instances.iter().position(|about| about.name == instance);
+        let place = self
+            .instances
+            .iter()
+            .position(|about| about.name == instance);
         let Some(backend) = place.and_then(|place| self.backends.get(place)) else {
-            return Err(Problem::usage("unknown-plugin", format!("no instance is named `{instance}`")));
+            return Err(Problem::usage(
+                "unknown-plugin",
+                format!("no instance is named `{instance}`"),
+            ));
         };
         backend.settings_schema()
     }
@@ -636,11 +756,20 @@ impl Host {
     #[must_use]
     pub fn stopping(&self) -> Stopping {
         let snapshot = self.snapshot.read();
-        let running = snapshot.instances.iter().zip(&self.instances).filter(|((state, ..), _)| {
-            use supervisor::State;
-            !matches!(state, None | Some(State::Stopped | State::Skipped | State::Failed | State::Verified))
-        });
-        Stopping { instances: running.map(|(_, about)| about.name.clone()).collect() }
+        let running = snapshot
+            .instances
+            .iter()
+            .zip(&self.instances)
+            .filter(|((state, ..), _)| {
+                use supervisor::State;
+                !matches!(
+                    state,
+                    None | Some(State::Stopped | State::Skipped | State::Failed | State::Verified)
+                )
+            });
+        Stopping {
+            instances: running.map(|(_, about)| about.name.clone()).collect(),
+        }
     }
 
     /// The host at this moment.
@@ -650,7 +779,9 @@ impl Host {
         let metrics = self.services.metrics.read();
         let instances = self.instances.iter().enumerate().map(|(place, about)| {
             let (state, reason, since) = snapshot.instances.get(place).cloned().unwrap_or_default();
-            let of_instance = metrics.iter().filter(|(owner, ..)| owner.instance == about.name);
+            let of_instance = metrics
+                .iter()
+                .filter(|(owner, ..)| owner.instance == about.name);
             InstanceStatus {
                 name: about.name.clone(),
                 plugin: about.plugin.clone(),
@@ -676,7 +807,11 @@ impl Host {
         });
         Status {
             host: self.name.clone(),
-            state: if snapshot.phase.is_empty() { "loading" } else { snapshot.phase },
+            state: if snapshot.phase.is_empty() {
+                "loading"
+            } else {
+                snapshot.phase
+            },
             run_id: self.services.run.id.clone(),
             version: env!("CARGO_PKG_VERSION"),
             abi: ABI_VERSION,
@@ -686,7 +821,11 @@ impl Host {
             }),
             epoch: self.services.config.pin().epoch(),
             instances: instances.collect(),
-            executors: snapshot.executors.iter().map(|(id, state)| ExecutorStatus { id: *id, state }).collect(),
+            executors: snapshot
+                .executors
+                .iter()
+                .map(|(id, state)| ExecutorStatus { id: *id, state })
+                .collect(),
             topics: self.services.config.generations().into_iter().collect(),
             stream: self.counts.as_ref().map(|counts| stream_status(counts)),
             options: self.options(),
@@ -711,11 +850,17 @@ impl Host {
 
     fn endpoints(&self, instance: &str) -> Vec<String> {
         let endpoints = self.services.endpoints.lock();
-        endpoints.iter().filter(|((name, _), _)| name == instance).flat_map(|(_, urls)| urls.clone()).collect()
+        endpoints
+            .iter()
+            .filter(|((name, _), _)| name == instance)
+            .flat_map(|(_, urls)| urls.clone())
+            .collect()
     }
 
     fn messages(&self, instance: &str) -> MessageStatus {
-        let Some(counts) = self.services.messages.counts(instance) else { return MessageStatus::default() };
+        let Some(counts) = self.services.messages.counts(instance) else {
+            return MessageStatus::default();
+        };
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         MessageStatus {
             sent: read(&counts.sent),
@@ -760,26 +905,53 @@ impl Host {
         ];
         if !status.instances.is_empty() {
             metrics.extend([
-                of_instances("hook_errors", "Task hooks that failed", &|instance| instance.hook_errors),
-                of_instances("messages_sent", "Messages accepted for the instance", &|instance| instance.messages.sent),
-                of_instances("messages_delivered", "Messages handed to a handler", &|instance| {
-                    instance.messages.delivered
+                of_instances("hook_errors", "Task hooks that failed", &|instance| {
+                    instance.hook_errors
                 }),
-                of_instances("messages_failed", "Messages whose handler failed", &|instance| instance.messages.failed),
-                of_instances("messages_dropped", "Messages that no handler was given", &|instance| {
-                    instance.messages.dropped
-                }),
+                of_instances(
+                    "messages_sent",
+                    "Messages accepted for the instance",
+                    &|instance| instance.messages.sent,
+                ),
+                of_instances(
+                    "messages_delivered",
+                    "Messages handed to a handler",
+                    &|instance| instance.messages.delivered,
+                ),
+                of_instances(
+                    "messages_failed",
+                    "Messages whose handler failed",
+                    &|instance| instance.messages.failed,
+                ),
+                of_instances(
+                    "messages_dropped",
+                    "Messages that no handler was given",
+                    &|instance| instance.messages.dropped,
+                ),
             ]);
         }
         if let Some(stream) = status.stream {
-            let one = |name, help, value| HostMetric { name, help, counter: true, values: vec![(Vec::new(), value)] };
+            let one = |name, help, value| HostMetric {
+                name,
+                help,
+                counter: true,
+                values: vec![(Vec::new(), value)],
+            };
             metrics.extend([
                 one("records_in", "Records read", stream.records_in),
                 one("records_out", "Records written", stream.records_out),
                 one("tasks_started", "Attempts at tasks", stream.tasks_started),
-                one("tasks_succeeded", "Attempts that succeeded", stream.tasks_succeeded),
+                one(
+                    "tasks_succeeded",
+                    "Attempts that succeeded",
+                    stream.tasks_succeeded,
+                ),
                 one("tasks_failed", "Attempts that failed", stream.tasks_failed),
-                one("dead_letters", "Records that were kept apart", stream.dead_letters),
+                one(
+                    "dead_letters",
+                    "Records that were kept apart",
+                    stream.dead_letters,
+                ),
             ]);
         }
         metrics
@@ -788,9 +960,14 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let Some(thread) = self.thread.lock().take() else { return };
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
         if !matches!(&*self.progress.borrow(), Progress::Finished(_)) {
-            tracing::warn!(host = self.name, "the host was dropped without a shutdown; it stops now");
+            tracing::warn!(
+                host = self.name,
+                "the host was dropped without a shutdown; it stops now"
+            );
         }
         let _ = self.events.send(Event::StopAsked);
         // Bounded: every call that the stop makes has a deadline. A loop that panicked has said so itself.
@@ -804,7 +981,9 @@ impl About {
         Self {
             name: prepared.name.clone(),
             at: prepared.entry.at.to_string(),
-            plugin: manifest.map_or_else(String::new, |manifest| format!("{} {}", manifest.name, manifest.version)),
+            plugin: manifest.map_or_else(String::new, |manifest| {
+                format!("{} {}", manifest.name, manifest.version)
+            }),
             library: prepared.code.path().map(|path| path.display().to_string()),
             parts: prepared.code.parts().names(),
             required: prepared.entry.required,
@@ -826,20 +1005,27 @@ fn deadlines(entry: &PluginEntry) -> Deadlines {
 }
 
 fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervisor::Plan {
-    let instances = plan.instances.iter().map(|prepared| supervisor::InstancePlan {
-        name: prepared.name.clone(),
-        required: prepared.entry.required,
-        init_attempts: prepared.entry.init_attempts,
-        parts: prepared.code.parts(),
-        load: prepared.entry.deadlines.load,
-        init: prepared.entry.deadlines.init,
-        shutdown: prepared.entry.deadlines.shutdown,
-    });
+    let instances = plan
+        .instances
+        .iter()
+        .map(|prepared| supervisor::InstancePlan {
+            name: prepared.name.clone(),
+            required: prepared.entry.required,
+            init_attempts: prepared.entry.init_attempts,
+            parts: prepared.code.parts(),
+            load: prepared.entry.deadlines.load,
+            init: prepared.entry.deadlines.init,
+            shutdown: prepared.entry.deadlines.shutdown,
+        });
     supervisor::Plan {
         instances: instances.collect(),
         order: plan.order.iter().copied().map(InstanceId).collect(),
         // In an executors' half the program calls them itself: they are slots, without threads of the host's.
-        executors: if side == Side::Executors { 0 } else { config.executors.count },
+        executors: if side == Side::Executors {
+            0
+        } else {
+            config.executors.count
+        },
         executor_restarts_max: config.executors.max_restarts,
         drain: config.executors.drain,
         stream: config.stream.is_some(),
@@ -850,8 +1036,15 @@ fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervi
 /// The instances of `[stream] processors`; that each is there was checked with the plan.
 fn chain(plan: &loading::Plan, config: &Config) -> Vec<InstanceId> {
     let names = config.stream.iter().flat_map(|stream| &stream.processors);
-    let place = |name: &str| plan.instances.iter().position(|prepared| prepared.name == name);
-    names.filter_map(|name| place(&name.value)).map(InstanceId).collect()
+    let place = |name: &str| {
+        plan.instances
+            .iter()
+            .position(|prepared| prepared.name == name)
+    };
+    names
+        .filter_map(|name| place(&name.value))
+        .map(InstanceId)
+        .collect()
 }
 
 fn backend(
@@ -863,7 +1056,10 @@ fn backend(
     extra: Option<&BTreeMap<String, String>>,
 ) -> Arc<dyn Backend> {
     let parts = prepared.code.parts();
-    let (place, hidden) = (prepared.entry.settings.clone(), prepared.entry.settings.clone());
+    let (place, hidden) = (
+        prepared.entry.settings.clone(),
+        prepared.entry.settings.clone(),
+    );
     let settings = Settings {
         value: prepared.entry.settings.to_value(),
         place: Box::new(move |pointer| place.key_place(pointer).or_else(|| place.place(pointer))),
@@ -875,8 +1071,14 @@ fn backend(
         Code::Refused(problem) => Origin::Refused(problem),
     };
     let name = info.name.clone();
-    let backend =
-        Arc::new(InProcess::new(info, Arc::clone(services), parts, origin, settings, Arc::clone(hook_errors)));
+    let backend = Arc::new(InProcess::new(
+        info,
+        Arc::clone(services),
+        parts,
+        origin,
+        settings,
+        Arc::clone(hook_errors),
+    ));
     if let Some(extra) = extra {
         backend.set_extra_conf(extra.clone());
     }

@@ -26,12 +26,18 @@ pub mod config_file;
 pub mod error;
 mod half;
 mod host;
-#[allow(unreachable_pub, reason = "what a pure machine offers is its own surface, whoever may see it")]
+#[allow(
+    unreachable_pub,
+    reason = "what a pure machine offers is its own surface, whoever may see it"
+)]
 mod machine;
 mod runtime;
 mod services;
 pub mod status;
-#[allow(unreachable_pub, reason = "leaves with a surface of their own, whoever may see it")]
+#[allow(
+    unreachable_pub,
+    reason = "leaves with a surface of their own, whoever may see it"
+)]
 mod stream;
 
 pub use error::{Blame, ExitCode, Place, Problem, Severity};
@@ -63,13 +69,20 @@ impl Outcome {
     fn bug() -> Self {
         let headline = "the host's event loop ended without a word; this is a bug of hotshoe's";
         let problem = Problem::error(ExitCode::Bug, Blame::Host, "internal", headline);
-        Self { exit: ExitCode::Bug, problems: vec![problem] }
+        Self {
+            exit: ExitCode::Bug,
+            problems: vec![problem],
+        }
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.problems.iter().find(|problem| problem.severity == Severity::Error) {
+        match self
+            .problems
+            .iter()
+            .find(|problem| problem.severity == Severity::Error)
+        {
             Some(problem) => write!(f, "{problem}"),
             None => write!(f, "exit code {}", self.exit as u8),
         }

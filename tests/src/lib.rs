@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod bare;
 mod collect;
 mod entry;
 mod gate;

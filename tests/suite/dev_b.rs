@@ -1,14 +1,19 @@
 //! Temporary: the cases A19 to A30 and A34 to A37, and the samples.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a failed unwrap in here is a failed test, with its line")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap in here is a failed test, with its line"
+)]
 
-#[path = "spark/tasks.rs"]
-mod tasks;
-#[path = "spark/messages.rs"]
-mod messages;
-#[path = "spark/shutdown.rs"]
-mod shutdown;
 #[path = "spark/executors.rs"]
 mod executors;
+#[path = "spark/messages.rs"]
+mod messages;
+#[path = "spark/samples.rs"]
+mod samples;
 #[path = "spark/seed.rs"]
 mod seed;
+#[path = "spark/shutdown.rs"]
+mod shutdown;
+#[path = "spark/tasks.rs"]
+mod tasks;

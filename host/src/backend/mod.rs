@@ -87,9 +87,14 @@ pub(crate) fn refused(refusal: &hotshoe_loader::Refusal, at: Option<Place>) -> P
         #[allow(unreachable_patterns, reason = "the loader may learn to blame itself")]
         _ => error::Blame::Host,
     };
-    let mut problem = Problem::error(ExitCode::Refused, blame, refusal.code.as_str(), refusal.headline())
-        .wanted(&*refusal.wanted)
-        .found(&*refusal.found);
+    let mut problem = Problem::error(
+        ExitCode::Refused,
+        blame,
+        refusal.code.as_str(),
+        refusal.headline(),
+    )
+    .wanted(&*refusal.wanted)
+    .found(&*refusal.found);
     problem.at = at;
     problem.fix = refusal.fix.as_deref().map(str::to_owned);
     problem

@@ -50,7 +50,13 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(id: ExecutorId, limits: OutputLimits, cancelled: Arc<AtomicBool>) -> Self {
-        Self { id, parts: Vec::new(), chain: Vec::new(), limits, cancelled }
+        Self {
+            id,
+            parts: Vec::new(),
+            chain: Vec::new(),
+            limits,
+            cancelled,
+        }
     }
 
     /// Makes and initialises every part: executor parts first, then processors, in init order. After a failure nothing is
@@ -60,7 +66,10 @@ impl Slot {
         instances: &[(InstanceId, Arc<dyn Backend>)],
         chain: &[InstanceId],
     ) -> Result<(), (InstanceId, Problem)> {
-        self.parts = instances.iter().map(|(_, backend)| backend.parts(self.id)).collect();
+        self.parts = instances
+            .iter()
+            .map(|(_, backend)| backend.parts(self.id))
+            .collect();
         let place = |wanted: &InstanceId| instances.iter().position(|(id, _)| id == wanted);
         self.chain = chain.iter().filter_map(place).collect();
         let started = self
@@ -111,7 +120,10 @@ impl Slot {
             }
             let one = run.batch.slice(index);
             let made = self.through_chain(run, &one, attempt, 0);
-            let added = made.and_then(|made| out.append(&made, self.limits).map_err(|fault| fault.to_string()));
+            let added = made.and_then(|made| {
+                out.append(&made, self.limits)
+                    .map_err(|fault| fault.to_string())
+            });
             if let Err(reason) = added {
                 faults.push((index, reason));
             }
@@ -119,7 +131,11 @@ impl Slot {
         self.conclude(task, Ok((out, faults)))
     }
 
-    fn conclude(&mut self, task: Task, outcome: Result<(Batch, Vec<(usize, String)>), String>) -> Attempt {
+    fn conclude(
+        &mut self,
+        task: Task,
+        outcome: Result<(Batch, Vec<(usize, String)>), String>,
+    ) -> Attempt {
         if self.cancelled.load(Ordering::Acquire) {
             self.hooks(Hook::Failed("cancelled"), task);
             return Attempt::Cancelled;
@@ -131,7 +147,11 @@ impl Slot {
             }
             Ok((batch, faults)) => {
                 let first = faults.first().map_or("", |(_, reason)| reason.as_str());
-                let reason = format!("{} of {} records failed: {first}", faults.len(), task.records);
+                let reason = format!(
+                    "{} of {} records failed: {first}",
+                    faults.len(),
+                    task.records
+                );
                 self.hooks(Hook::Failed(&reason), task);
                 Attempt::Partial(batch, faults)
             }
@@ -149,7 +169,13 @@ impl Slot {
     }
 
     /// Sends a batch through the chain from the processor at `from` on.
-    fn through_chain(&mut self, run: &TaskRun, batch: &Batch, attempt: u32, from: usize) -> Result<Batch, String> {
+    fn through_chain(
+        &mut self,
+        run: &TaskRun,
+        batch: &Batch,
+        attempt: u32,
+        from: usize,
+    ) -> Result<Batch, String> {
         let mut made: Option<OutBatch> = None;
         for place in &self.chain[from..] {
             let (offsets, bytes) = match &made {
@@ -174,13 +200,15 @@ impl Slot {
             let outcome = parts.process(lent, &mut out);
             let name = &parts.instance().name;
             outcome.map_err(|failure| explain(name, "process", &failure))?;
-            Batch::check(&out.offsets, out.bytes.len(), self.limits)
-                .map_err(|fault| format!("plugin `{name}`: process wrote a broken batch: {fault}"))?;
+            Batch::check(&out.offsets, out.bytes.len(), self.limits).map_err(|fault| {
+                format!("plugin `{name}`: process wrote a broken batch: {fault}")
+            })?;
             made = Some(out);
         }
         match made {
             None => Ok(batch.clone()),
-            Some(out) => Batch::proven(out.offsets.into(), out.bytes.into(), self.limits).map_err(|fault| fault.to_string()),
+            Some(out) => Batch::proven(out.offsets.into(), out.bytes.into(), self.limits)
+                .map_err(|fault| fault.to_string()),
         }
     }
 
@@ -198,7 +226,8 @@ impl Slot {
                 Batch::proven(out.offsets.into(), out.bytes.into(), self.limits).map_err(broken)?;
             if !written.is_empty() {
                 let made = self.through_chain(run, &written, 1, step + 1)?;
-                all.append(&made, self.limits).map_err(|fault| fault.to_string())?;
+                all.append(&made, self.limits)
+                    .map_err(|fault| fault.to_string())?;
             }
         }
         Ok(all)
@@ -206,7 +235,10 @@ impl Slot {
 
     /// Hands a broadcast to an instance's part.
     pub(crate) fn receive(&mut self, instance: InstanceId, message: &[u8]) {
-        let parts = self.parts.iter_mut().find(|parts| parts.instance().id == instance);
+        let parts = self
+            .parts
+            .iter_mut()
+            .find(|parts| parts.instance().id == instance);
         if let Some(parts) = parts {
             parts.receive(message);
         }
@@ -218,7 +250,12 @@ impl Slot {
         while let Some(mut parts) = self.parts.pop() {
             if let Err(failure) = parts.shutdown() {
                 let method = format!("shutdown on executor {}", self.id.0);
-                problems.push(problem(&parts.instance().name, &method, ExitCode::Shutdown, &failure));
+                problems.push(problem(
+                    &parts.instance().name,
+                    &method,
+                    ExitCode::Shutdown,
+                    &failure,
+                ));
             }
         }
         self.chain.clear();
@@ -244,5 +281,11 @@ fn explain(plugin: &str, method: &str, failure: &Failure) -> String {
 
 /// The reason for a broadcast that finds an executor's inbox full.
 pub(crate) fn inbox_full(executor: ExecutorId, len: usize) -> Failure {
-    failure(failure_kind::FULL, format!("the mailbox of executor {} is full ({len} messages wait)", executor.0))
+    failure(
+        failure_kind::FULL,
+        format!(
+            "the mailbox of executor {} is full ({len} messages wait)",
+            executor.0
+        ),
+    )
 }

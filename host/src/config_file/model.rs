@@ -368,11 +368,25 @@ impl PluginEntry {
     #[must_use]
     pub fn mounted(name: &str, number: usize, settings: Map<String, Value>) -> Option<Self> {
         let name = Name::from_text(name)?;
-        let at = Place { file: PathBuf::from("<program>"), line: number, column: 0 };
-        let library = Located { value: Library::Named(name.0.clone()), at: at.clone() };
-        let table = PluginTable { name: Some(name), library: Some(library), ..PluginTable::default() };
+        let at = Place {
+            file: PathBuf::from("<program>"),
+            line: number,
+            column: 0,
+        };
+        let library = Located {
+            value: Library::Named(name.0.clone()),
+            at: at.clone(),
+        };
+        let table = PluginTable {
+            name: Some(name),
+            library: Some(library),
+            ..PluginTable::default()
+        };
         let entry = Self::resolve(Located { value: table, at }, Path::new("."));
-        Some(Self { settings: Settings::from_values(settings), ..entry })
+        Some(Self {
+            settings: Settings::from_values(settings),
+            ..entry
+        })
     }
 
     pub(super) fn resolve(located: Located<PluginTable>, folder: &Path) -> Self {

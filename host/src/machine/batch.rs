@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-
 /// Bytes of one batch that a plugin may hand back. Four records of the largest default size: enough for any honest
 /// expansion of a 64 KiB batch, and far below what u32 offsets can say.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -73,8 +72,7 @@ pub enum RecordFault {
     },
 }
 
-impl RecordFault {
-}
+impl RecordFault {}
 
 impl fmt::Display for RecordFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

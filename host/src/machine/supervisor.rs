@@ -318,10 +318,7 @@ impl Supervisor {
     fn stopping(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Draining
-                | Phase::StoppingExecutors
-                | Phase::StoppingDrivers
-                | Phase::Finished
+            Phase::Draining | Phase::StoppingExecutors | Phase::StoppingDrivers | Phase::Finished
         )
     }
 
@@ -398,7 +395,11 @@ impl Supervisor {
 
     /// Orders whatever the phase in hand needs next, until something has to be waited for.
     fn advance(&mut self, effects: &mut Vec<Effect>) {
-        while !self.instances.iter().any(|instance| instance.call.is_some()) {
+        while !self
+            .instances
+            .iter()
+            .any(|instance| instance.call.is_some())
+        {
             let moved = match self.phase {
                 Phase::Idle
                 | Phase::Running

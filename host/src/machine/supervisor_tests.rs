@@ -24,9 +24,15 @@ mod start {
     #[test]
     fn without_a_stream_the_executors_come_last_and_without_parts_there_are_none() {
         let mut world = World::of([instance("a", &[P])]).executors(2);
-        assert_eq!(world.start(), "a load, a new, executor 0 start a, executor 1 start a, ready");
+        assert_eq!(
+            world.start(),
+            "a load, a new, executor 0 start a, executor 1 start a, ready"
+        );
         let mut world = World::of([instance("a", &[D])]).executors(2);
-        assert_eq!(world.start(), "a load, a new, a init, a register_metrics, ready");
+        assert_eq!(
+            world.start(),
+            "a load, a new, a init, a register_metrics, ready"
+        );
         assert_eq!(World::of([]).start(), "ready");
     }
 
@@ -46,7 +52,10 @@ mod start {
         assert_eq!(world.state("a"), State::Ready);
         // A checker has no shutdown.
         assert_eq!(world.stop(), "a shutdown, finish 0");
-        assert_eq!([world.state("a"), world.state("b")], [State::Stopped, State::Stopped]);
+        assert_eq!(
+            [world.state("a"), world.state("b")],
+            [State::Stopped, State::Stopped]
+        );
     }
 
     #[test]
@@ -64,10 +73,16 @@ mod start {
     fn half_a_host_runs_its_half() {
         let parts = || World::of([instance("a", &[D, C, X, P])]).stream();
         let mut drivers = parts().side(Side::Drivers);
-        assert_eq!(drivers.start(), "a load, a new, a init, a checker init, a register_metrics, ready");
+        assert_eq!(
+            drivers.start(),
+            "a load, a new, a init, a checker init, a register_metrics, ready"
+        );
         assert_eq!(drivers.stop(), "a shutdown, finish 0");
         let mut executors = parts().side(Side::Executors);
-        assert_eq!(executors.start(), "a load, a new, executor 0 start a, ready");
+        assert_eq!(
+            executors.start(),
+            "a load, a new, executor 0 start a, ready"
+        );
         assert_eq!(executors.stop(), "executor 0 stop, finish 0");
     }
 
@@ -80,15 +95,18 @@ mod start {
             ("a init", State::Initializing),
             ("a register_metrics", State::Ready),
         ];
-        at.iter().for_each(|(line, _)| world.on(line, Hangs));
-        world.send(Event::Begin);
+        for (line, _) in at {
+            world.on(line, Hangs);
+        }
+        world.stand_still().start();
         for (line, state) in at {
             assert_eq!((world.last(), world.state("a")), (line.to_owned(), state));
             world.answer(line);
         }
         assert_eq!(world.state("a"), State::Ready);
         world.on("a shutdown", Hangs);
-        world.send(Event::StopAsked);
+        world.stop();
+
         assert_eq!(world.state("a"), State::Stopping);
         assert_eq!(world.answer("a shutdown"), "finish 0");
         assert_eq!(world.state("a"), State::Stopped);
@@ -99,18 +117,31 @@ mod failure {
     use super::*;
 
     fn three() -> World {
-        World::of([instance("a", &[D]), instance("b", &[D]), instance("c", &[D])])
+        World::of([
+            instance("a", &[D]),
+            instance("b", &[D]),
+            instance("c", &[D]),
+        ])
     }
 
     fn optional_c() -> World {
-        World::of([instance("a", &[D]), instance("b", &[D]), instance("c", &[D, C]).optional()])
+        World::of([
+            instance("a", &[D]),
+            instance("b", &[D]),
+            instance("c", &[D, C]).optional(),
+        ])
     }
 
     #[test]
     fn a_required_library_that_is_refused_ends_the_start_before_anything_was_made() {
         let mut world = three();
-        world.on("a load", Fails(ExitCode::Refused)).on("c load", Fails(ExitCode::Refused));
-        assert_eq!(world.start(), "a load, error 3, b load, c load, error 3, finish 3");
+        world
+            .on("a load", Fails(ExitCode::Refused))
+            .on("c load", Fails(ExitCode::Refused));
+        assert_eq!(
+            world.start(),
+            "a load, error 3, b load, c load, error 3, finish 3"
+        );
     }
 
     #[test]
@@ -122,7 +153,10 @@ mod failure {
             "a load, b load, c load, warning 3, c retired, a new, b new, a init, b init, a register_metrics, \
              b register_metrics, ready"
         );
-        assert_eq!((world.state("c"), world.reason("c")), (State::Failed, Some("c load".to_owned())));
+        assert_eq!(
+            (world.state("c"), world.reason("c")),
+            (State::Failed, Some("c load".to_owned()))
+        );
         assert_eq!(world.stop(), "b shutdown, a shutdown, finish 0");
         assert_eq!(world.state("c"), State::Failed);
     }
@@ -138,7 +172,10 @@ mod failure {
     fn a_required_new_that_fails_ends_the_start_at_once() {
         let mut world = three();
         world.on("b new", Fails(ExitCode::Init));
-        assert_eq!(world.start(), "a load, b load, c load, a new, b new, error 4, finish 4");
+        assert_eq!(
+            world.start(),
+            "a load, b load, c load, a new, b new, error 4, finish 4"
+        );
     }
 
     #[test]
@@ -150,7 +187,10 @@ mod failure {
             "a load, b load, c load, a new, b new, b skipped, c new, a init, c init, a register_metrics, \
              c register_metrics, ready"
         );
-        assert_eq!((world.state("b"), world.reason("b")), (State::Skipped, Some("b new".to_owned())));
+        assert_eq!(
+            (world.state("b"), world.reason("b")),
+            (State::Skipped, Some("b new".to_owned()))
+        );
         assert_eq!(world.stop(), "c shutdown, a shutdown, finish 0");
         assert_eq!(world.state("b"), State::Skipped);
     }
@@ -160,15 +200,23 @@ mod failure {
         let mut world = three();
         world.on("c init", Fails(ExitCode::Init));
         world.start();
-        assert_eq!(world.since("c init"), "error 4, b shutdown, a shutdown, finish 4");
+        assert_eq!(
+            world.since("c init"),
+            "error 4, b shutdown, a shutdown, finish 4"
+        );
     }
 
     #[test]
     fn a_rollback_that_fails_goes_on_and_the_first_failure_is_the_exit_code() {
         let mut world = three();
-        world.on("c init", Fails(ExitCode::Init)).on("b shutdown", Fails(ExitCode::Shutdown));
+        world
+            .on("c init", Fails(ExitCode::Init))
+            .on("b shutdown", Fails(ExitCode::Shutdown));
         world.start();
-        assert_eq!(world.since("c init"), "error 4, b shutdown, error 5, a shutdown, finish 4");
+        assert_eq!(
+            world.since("c init"),
+            "error 4, b shutdown, error 5, a shutdown, finish 4"
+        );
     }
 
     #[test]
@@ -178,7 +226,11 @@ mod failure {
             ("c checker init", "c shutdown, b shutdown, a shutdown"),
             ("c register_metrics", "c shutdown, b shutdown, a shutdown"),
         ] {
-            let required = [instance("a", &[D]), instance("b", &[D]), instance("c", &[D, C])];
+            let required = [
+                instance("a", &[D]),
+                instance("b", &[D]),
+                instance("c", &[D, C]),
+            ];
             let mut world = World::of(required);
             world.on(line, Fails(ExitCode::Init));
             world.start();
@@ -187,7 +239,11 @@ mod failure {
             let mut world = optional_c();
             world.on(line, Fails(ExitCode::Init));
             assert!(world.start().ends_with("ready"), "{}", world.log());
-            assert!(world.since(line).starts_with("warning 4, c retired"), "{}", world.log());
+            assert!(
+                world.since(line).starts_with("warning 4, c retired"),
+                "{}",
+                world.log()
+            );
             assert_eq!(world.state("c"), State::Failed);
             assert_eq!(world.stop(), format!("{shutdowns}, finish 0"));
         }
@@ -208,15 +264,25 @@ mod failure {
         world.on("b init", Fails(ExitCode::Init));
         world.start();
         assert_eq!(world.count("b init"), 3);
-        assert!(world.log().ends_with("(200ms), b init, error 4, a shutdown, finish 4"), "{}", world.log());
+        assert!(
+            world
+                .log()
+                .ends_with("(200ms), b init, error 4, a shutdown, finish 4"),
+            "{}",
+            world.log()
+        );
     }
 
     #[test]
     fn while_an_attempt_waits_the_instance_backs_off_and_a_stop_does_not_wait_with_it() {
         let mut world = World::of([instance("a", &[D]), instance("b", &[D]).attempts(3)]);
-        world.on("b init", Fails(ExitCode::Init)).on("(100ms)", Stops);
-        world.send(Event::Begin);
-        assert_eq!((world.state("b"), world.last()), (State::BackingOff, "warning 4".to_owned()));
+        world.on("b init", Fails(ExitCode::Init));
+        world.stand_still().start();
+
+        assert_eq!(
+            (world.state("b"), world.last()),
+            (State::BackingOff, "warning 4".to_owned())
+        );
         assert_eq!(world.send(Event::StopAsked), "a shutdown, finish 0");
         assert_eq!((world.state("b"), world.timers()), (State::Stopped, 0));
     }
@@ -226,7 +292,10 @@ mod failure {
         let mut world = optional_c().stream();
         world.start();
         assert_eq!(world.fault("c"), "warning 1, c retired");
-        assert_eq!((world.state("c"), world.supervisor.ready()), (State::Failed, true));
+        assert_eq!(
+            (world.state("c"), world.supervisor.ready()),
+            (State::Failed, true)
+        );
         // It was initialised, so it is owed its shutdown all the same; and it says why it failed until the end.
         assert_eq!(
             world.fault("b"),
@@ -250,7 +319,10 @@ mod failure {
         world.on("c checker init", Hangs);
         world.start();
         let later = "(10s), warning 4, c retired, executor 0 start a, ready";
-        assert_eq!((world.since("c checker init"), world.state("c")), (later.to_owned(), State::Hung));
+        assert_eq!(
+            (world.since("c checker init"), world.state("c")),
+            (later.to_owned(), State::Hung)
+        );
     }
 }
 
@@ -271,9 +343,15 @@ mod deadline {
             world.on(line, Hangs);
             world.start();
             let since = world.since(line);
-            assert!(since.starts_with(&format!("{within}, error 4")), "{line}: {since}");
+            assert!(
+                since.starts_with(&format!("{within}, error 4")),
+                "{line}: {since}"
+            );
             assert!(since.ends_with("finish 4"), "{line}: {since}");
-            assert_eq!((world.codes(), world.state("b") == State::Verified), (vec![code.to_owned()], false));
+            assert_eq!(
+                (world.codes(), world.state("b") == State::Verified),
+                (vec![code.to_owned()], false)
+            );
         }
     }
 
@@ -282,8 +360,14 @@ mod deadline {
         let mut world = World::of([instance("a", &[D]), instance("b", &[D])]);
         world.on("b init", Hangs);
         world.start();
-        assert_eq!(world.since("b init"), "(10s), error 4, a shutdown, finish 4");
-        assert_eq!(world.headlines(), ["plugin `b`: init did not return within 10s"]);
+        assert_eq!(
+            world.since("b init"),
+            "(10s), error 4, a shutdown, finish 4"
+        );
+        assert_eq!(
+            world.headlines(),
+            ["plugin `b`: init did not return within 10s"]
+        );
         assert_eq!(world.state("b"), State::Hung);
     }
 
@@ -310,7 +394,13 @@ mod deadline {
     fn a_timer_that_crosses_the_return_it_guards_changes_nothing() {
         let mut world = World::of([instance("a", &[D])]);
         world.start();
-        assert_eq!(world.send(Event::TimerFired(Timer::Call(InstanceId(0), Call::InitDriver))), "");
+        assert_eq!(
+            world.send(Event::TimerFired(Timer::Call(
+                InstanceId(0),
+                Call::InitDriver
+            ))),
+            ""
+        );
         assert!(world.supervisor.ready());
     }
 
@@ -320,7 +410,10 @@ mod deadline {
         world.start();
         assert_eq!(world.overruns("a"), "warning 1");
         assert_eq!(world.overruns("a"), "warning 1");
-        assert_eq!((world.state("a"), world.supervisor.ready()), (State::Hung, true));
+        assert_eq!(
+            (world.state("a"), world.supervisor.ready()),
+            (State::Hung, true)
+        );
         // Driver and checker both hung: one of them is not all of it.
         world.send(Event::Recovered(InstanceId(0)));
         assert_eq!(world.state("a"), State::Hung);
@@ -334,7 +427,10 @@ mod deadline {
         world.start();
         world.overruns("b");
         world.on("b shutdown", Hangs);
-        assert_eq!(world.stop(), "b shutdown, (5s), error 5, a shutdown, finish 5");
+        assert_eq!(
+            world.stop(),
+            "b shutdown, (5s), error 5, a shutdown, finish 5"
+        );
     }
 
     #[test]
@@ -358,7 +454,9 @@ mod stop {
     use super::*;
 
     fn whole() -> World {
-        World::of([instance("a", &[D]), instance("b", &[D, X, P])]).stream().executors(2)
+        World::of([instance("a", &[D]), instance("b", &[D, X, P])])
+            .stream()
+            .executors(2)
     }
 
     /// What follows a stop that is asked for while `line` is in hand and answered afterwards.
@@ -386,7 +484,10 @@ mod stop {
         assert_eq!(stopped_at("b load"), "finish 0");
         assert_eq!(stopped_at("a new"), "finish 0");
         assert_eq!(stopped_at("a init"), "a shutdown, finish 0");
-        assert_eq!(stopped_at("a register_metrics"), "b shutdown, a shutdown, finish 0");
+        assert_eq!(
+            stopped_at("a register_metrics"),
+            "b shutdown, a shutdown, finish 0"
+        );
         assert_eq!(
             stopped_at("executor 0 start"),
             "executor 1 start b, executor 0 stop, executor 1 stop, b shutdown, a shutdown, finish 0"
@@ -419,9 +520,9 @@ mod stop {
     #[test]
     fn an_init_that_fails_while_stopping_is_not_tried_again() {
         let mut world = World::of([instance("a", &[D]).attempts(3)]);
-        world.on("a init", Hangs);
-        world.start_until("a init");
-        world.send(Event::StopAsked);
+        world.on("a init", Hangs).stand_still().start();
+        world.stop();
+
         world.on("a init", Fails(ExitCode::Init));
         assert_eq!(world.answer("a init"), "error 4, finish 4");
     }
@@ -429,9 +530,13 @@ mod stop {
     #[test]
     fn an_executor_that_cannot_start_while_stopping_is_no_failure_but_is_told() {
         let mut world = whole();
-        world.on("executor 0 start", Hangs).on("executor 1 start", Hangs);
-        world.start_until("executor 1 start b");
-        assert_eq!(world.send(Event::StopAsked), "");
+        world
+            .on("executor 0 start", Hangs)
+            .on("executor 1 start", Hangs)
+            .stand_still()
+            .start();
+        assert_eq!(world.stop(), "");
+
         world.on("executor 0 start", FailsFor("b", 1));
         assert_eq!(world.answer("executor 0 start"), "warning 4");
         let rest = "executor 1 stop, b shutdown, a shutdown, finish 0";
@@ -440,16 +545,31 @@ mod stop {
 
     #[test]
     fn failing_and_overrunning_shutdowns_do_not_keep_the_others_waiting() {
-        let plan = || World::of([instance("a", &[D]), instance("b", &[D]), instance("c", &[D])]);
+        let plan = || {
+            World::of([
+                instance("a", &[D]),
+                instance("b", &[D]),
+                instance("c", &[D]),
+            ])
+        };
         let mut world = plan();
         world.on("b shutdown", Fails(ExitCode::Shutdown));
         world.start();
-        assert_eq!(world.stop(), "c shutdown, b shutdown, error 5, a shutdown, finish 5");
+        assert_eq!(
+            world.stop(),
+            "c shutdown, b shutdown, error 5, a shutdown, finish 5"
+        );
         let mut world = plan();
         world.on("b shutdown", Hangs);
         world.start();
-        assert_eq!(world.stop(), "c shutdown, b shutdown, (5s), error 5, a shutdown, finish 5");
-        assert_eq!(world.headlines(), ["plugin `b`: shutdown did not return within 5s"]);
+        assert_eq!(
+            world.stop(),
+            "c shutdown, b shutdown, (5s), error 5, a shutdown, finish 5"
+        );
+        assert_eq!(
+            world.headlines(),
+            ["plugin `b`: shutdown did not return within 5s"]
+        );
     }
 
     #[test]
@@ -457,11 +577,17 @@ mod stop {
         let mut world = whole();
         world.on("executor 0 stop", Fails(ExitCode::Shutdown));
         world.start();
-        assert_eq!(world.stop_from("executor 1 stop"), "error 5, b shutdown, a shutdown, finish 5");
+        assert_eq!(
+            world.stop_from("executor 1 stop"),
+            "error 5, b shutdown, a shutdown, finish 5"
+        );
         let mut world = whole();
         world.on("executor 0 stop", HangsNoticed("b"));
         world.start();
-        assert_eq!(world.stop_from("executor 1 stop"), "error 5, b shutdown, a shutdown, finish 5");
+        assert_eq!(
+            world.stop_from("executor 1 stop"),
+            "error 5, b shutdown, a shutdown, finish 5"
+        );
     }
 
     #[test]
@@ -483,7 +609,9 @@ mod stop {
     #[test]
     fn a_drain_that_overruns_is_cancelled() {
         let mut world = whole();
-        world.on("drain stream", Hangs).on("cancel stream", Fails(ExitCode::Shutdown));
+        world
+            .on("drain stream", Hangs)
+            .on("cancel stream", Fails(ExitCode::Shutdown));
         world.start();
         let rest = "executor 0 stop, executor 1 stop, b shutdown, a shutdown, finish 5";
         let stopped = format!("drain stream, (2s), cancel stream, error 5, {rest}");
@@ -496,7 +624,10 @@ mod stop {
         world.on("drain stream", Hangs).on("cancel stream", Hangs);
         world.start();
         let rest = "executor 0 stop, executor 1 stop, b shutdown, a shutdown, finish 5";
-        assert_eq!(world.stop(), format!("drain stream, (2s), cancel stream, (5s), error 5, {rest}"));
+        assert_eq!(
+            world.stop(),
+            format!("drain stream, (2s), cancel stream, (5s), error 5, {rest}")
+        );
     }
 
     #[test]
@@ -524,10 +655,10 @@ mod stop {
     #[test]
     fn a_failure_after_a_request_to_stop_still_decides_the_exit_code() {
         let mut world = whole();
-        world.on("drain stream", Hangs);
-        world.start();
-        world.send(Event::StopAsked);
+        world.on("drain stream", Hangs).stand_still().start();
+        world.stop();
         assert_eq!(world.fault("a"), "error 1");
+
         let rest = "executor 0 stop, executor 1 stop, b shutdown, a shutdown, finish 1";
         assert_eq!(world.answer("drain stream"), rest);
     }
@@ -539,51 +670,78 @@ mod executors {
     fn two(optional: bool) -> World {
         let c = instance("c", &[X]);
         let c = if optional { c.optional() } else { c };
-        World::of([instance("a", &[P]), c]).stream().executors(2).restarts(3)
+        World::of([instance("a", &[P]), c])
+            .stream()
+            .executors(2)
+            .restarts(3)
     }
 
     #[test]
     fn a_start_that_always_fails_is_tried_as_often_as_allowed_with_pauses_that_double() {
         let mut world = two(false);
-        world.on("executor 0 start", FailsFor("c", 99)).on("executor 1 start", FailsFor("c", 99));
+        world
+            .on("executor 0 start", FailsFor("c", 99))
+            .on("executor 1 start", FailsFor("c", 99));
         world.start();
         assert_eq!(world.count("executor"), 8);
-        assert_eq!(world.pauses(), ["100ms", "100ms", "200ms", "200ms", "400ms", "400ms"]);
-        assert!(world.log().ends_with("error 6, finish 6"), "{}", world.log());
+        assert_eq!(world.pauses(), ["100ms", "200ms", "400ms"]);
+        assert!(
+            world.log().ends_with("error 6, finish 6"),
+            "{}",
+            world.log()
+        );
         assert_eq!(world.count("error"), 1);
     }
 
     #[test]
     fn an_optional_instance_that_fails_them_is_dropped_and_they_start_again() {
         let mut world = two(true);
-        world.on("executor 0 start", FailsFor("c", 4)).on("executor 1 start", FailsFor("c", 4));
+        world
+            .on("executor 0 start", FailsFor("c", 4))
+            .on("executor 1 start", FailsFor("c", 4));
         world.start();
         let dropped = "warning 6, c retired, executor 0 start a, executor 1 start a, open stream, ready, start stream";
         assert!(world.log().ends_with(dropped), "{}", world.log());
         assert_eq!(world.state("c"), State::Failed);
-        assert_eq!(world.stop(), "drain stream, executor 0 stop, executor 1 stop, finish 0");
+        assert_eq!(
+            world.stop(),
+            "drain stream, executor 0 stop, executor 1 stop, finish 0"
+        );
     }
 
     #[test]
     fn one_that_starts_at_last_serves() {
         let mut world = two(false);
         world.on("executor 1 start", FailsFor("c", 3));
-        assert!(world.start().ends_with("(400ms), executor 1 start a c, open stream, ready, start stream"));
+        assert!(
+            world
+                .start()
+                .ends_with("(400ms), executor 1 start a c, open stream, ready, start stream")
+        );
     }
 
     #[test]
     fn what_was_out_of_attempts_before_a_stop_is_told() {
         let mut world = two(false).restarts(0);
-        world.on("executor 0 start", FailsFor("c", 1)).on("executor 1 start", Stops);
+        world
+            .on("executor 0 start", FailsFor("c", 1))
+            .on("executor 1 start", Stops);
         world.start();
-        assert!(world.log().ends_with("error 6, executor 1 stop, finish 6"), "{}", world.log());
+        assert!(
+            world.log().ends_with("error 6, executor 1 stop, finish 6"),
+            "{}",
+            world.log()
+        );
     }
 
     #[test]
     fn a_hung_one_is_left_behind_and_another_goes_on() {
         let mut world = two(false);
         world.start();
-        assert_eq!((world.hangs(0, "a"), world.supervisor.ready()), ("warning 1".to_owned(), true));
+        assert_eq!(
+            (world.hangs(0, "a"), world.supervisor.ready()),
+            ("warning 1".to_owned(), true)
+        );
         // The same thread may be found hung in a second part; it is abandoned once.
         assert_eq!(world.hangs(0, "c"), "warning 1");
         assert_eq!(world.words(), ["hung", "ready"]);
@@ -595,16 +753,18 @@ mod executors {
         let mut world = two(false);
         world.start();
         world.hangs(0, "a");
-        assert_eq!(world.hangs(1, "a"), "error 1, drain stream, cancel stream, finish 1");
+        assert_eq!(
+            world.hangs(1, "a"),
+            "error 1, drain stream, cancel stream, finish 1"
+        );
         assert_eq!(world.state("a"), State::Hung);
     }
 
     #[test]
     fn with_none_left_while_draining_what_is_left_is_given_up() {
         let mut world = World::of([instance("a", &[P])]).stream();
-        world.on("drain stream", Hangs);
-        world.start();
-        world.send(Event::StopAsked);
+        world.on("drain stream", Hangs).stand_still().start();
+        world.stop();
         assert_eq!(world.hangs(0, "a"), "error 1, cancel stream, finish 1");
     }
 
@@ -613,7 +773,10 @@ mod executors {
         let mut world = two(false);
         world.on("executor 0 start", HangsNoticed("c"));
         world.start();
-        assert_eq!(world.since("executor 1 start a c"), "error 4, executor 1 stop, finish 4");
+        assert_eq!(
+            world.since("executor 1 start a c"),
+            "error 4, executor 1 stop, finish 4"
+        );
         assert_eq!(world.state("c"), State::Hung);
     }
 
@@ -635,7 +798,10 @@ mod executors {
         let mut world = two(false);
         world.start();
         world.hangs(0, "a");
-        assert_eq!(world.send(Event::ExecutorStarted(ExecutorId(0), Ok(()))), "");
+        assert_eq!(
+            world.send(Event::ExecutorStarted(ExecutorId(0), Ok(()))),
+            ""
+        );
         assert_eq!(world.words(), ["hung", "ready"]);
     }
 }

@@ -11,12 +11,12 @@ use crate::{
         ExecutorId, InstanceId,
         supervisor::{self, Answer, Call, Effect, Event, State, Supervisor, Timer},
     },
-    services::{
-        InstanceInfo, Services,
-        config::CheckedBy,
-        watch::Overrun,
+    services::{InstanceInfo, Services, config::CheckedBy, watch::Overrun},
+    stream::{
+        self, Policy, Stream,
+        batch::OutputLimits,
+        desk::{Desk, Order},
     },
-    stream::{self, Policy, Stream, batch::OutputLimits, desk::{Desk, Order}},
 };
 use hotshoe_abi::{log_level, signal_kind};
 use parking_lot::{Mutex, RwLock};
@@ -80,7 +80,10 @@ struct Running {
 impl EventLoop {
     /// Runs until the supervisor has finished.
     pub(crate) fn run(mut self, started: Instant) {
-        let mut running = Running { log_level: log_level::OFF, ..Running::default() };
+        let mut running = Running {
+            log_level: log_level::OFF,
+            ..Running::default()
+        };
         loop {
             let event = self.next_event(&running);
             if let Some(Event::TimerFired(timer)) = &event {
@@ -114,8 +117,13 @@ impl EventLoop {
                     running.timers.remove(timer);
                 }
                 for effect in supervisor::step(&mut self.supervisor, event) {
-                    let beyond = matches!(effect, Effect::Call(_, Call::InitDriver | Call::InitChecker))
-                        || matches!(effect, Effect::StartExecutor(..) | Effect::OpenStream | Effect::Ready);
+                    let beyond = matches!(
+                        effect,
+                        Effect::Call(_, Call::InitDriver | Call::InitChecker)
+                    ) || matches!(
+                        effect,
+                        Effect::StartExecutor(..) | Effect::OpenStream | Effect::Ready
+                    );
                     if beyond || matches!(effect, Effect::Finish(_)) {
                         return;
                     }
@@ -136,7 +144,10 @@ impl EventLoop {
             }
         }
         let until_timer = timer.map(|(_, at)| at.duration_since(now));
-        let wait = [until_timer, self.services.watches.interval()].into_iter().flatten().min();
+        let wait = [until_timer, self.services.watches.interval()]
+            .into_iter()
+            .flatten()
+            .min();
         match wait {
             Some(wait) => self.events.recv_timeout(wait).ok(),
             None => self.events.recv().ok(),
@@ -160,7 +171,10 @@ impl EventLoop {
     fn overran(&self, overrun: &Overrun, running: &Running) {
         let (info, method) = (&overrun.watch.instance, overrun.method);
         let deadline = supervisor::human(method.deadline(info));
-        let place = overrun.watch.executor.map_or_else(String::new, |id| format!(" on executor {}", id.0));
+        let place = overrun
+            .watch
+            .executor
+            .map_or_else(String::new, |id| format!(" on executor {}", id.0));
         let headline = format!(
             "plugin `{}`: {} of its {}{place} has not returned within {deadline}",
             info.name,
@@ -170,15 +184,23 @@ impl EventLoop {
         let code = format!("{}-timeout", method.deadline_key());
         let problem = Problem::error(ExitCode::Running, Blame::Plugin, code, headline)
             .wanted(format!("an answer within {deadline}"))
-            .found(format!("none after {} ms; the call still runs", overrun.elapsed.as_millis()))
-            .fix(format!("raise deadlines.{} of plugin `{}`, or find out what it waits for", method.deadline_key(), info.name));
+            .found(format!(
+                "none after {} ms; the call still runs",
+                overrun.elapsed.as_millis()
+            ))
+            .fix(format!(
+                "raise deadlines.{} of plugin `{}`, or find out what it waits for",
+                method.deadline_key(),
+                info.name
+            ));
         match overrun.watch.executor {
             None => self.services.tell(Event::Overran(info.id, problem)),
             Some(executor) => {
                 if let Some(desk) = &running.desk {
                     desk.abandon(executor);
                 }
-                self.services.tell(Event::ExecutorHung(executor, info.id, problem));
+                self.services
+                    .tell(Event::ExecutorHung(executor, info.id, problem));
             }
         }
     }
@@ -187,16 +209,32 @@ impl EventLoop {
         let mut snapshot = self.snapshot.write();
         snapshot.phase = self.supervisor.phase();
         snapshot.ready = self.supervisor.ready();
-        snapshot.executors = self.supervisor.executors().map(|(id, word)| (id.0, word)).collect();
-        snapshot.instances.resize_with(self.infos.len(), Default::default);
-        for (slot, now) in snapshot.instances.iter_mut().zip(self.supervisor.instances()) {
+        snapshot.executors = self
+            .supervisor
+            .executors()
+            .map(|(id, word)| (id.0, word))
+            .collect();
+        snapshot
+            .instances
+            .resize_with(self.infos.len(), Default::default);
+        for (slot, now) in snapshot
+            .instances
+            .iter_mut()
+            .zip(self.supervisor.instances())
+        {
             if slot.0 != Some(now.state) {
                 *slot = (Some(now.state), now.reason.clone(), Some(SystemTime::now()));
             }
         }
     }
 
-    fn perform(&self, effect: Effect, running: &mut Running, queue: &mut Vec<Event>, started: Instant) {
+    fn perform(
+        &self,
+        effect: Effect,
+        running: &mut Running,
+        queue: &mut Vec<Event>,
+        started: Instant,
+    ) {
         match effect {
             Effect::Call(id, call) => self.call(id, call),
             Effect::Arm(timer, after) => {
@@ -205,7 +243,9 @@ impl EventLoop {
             Effect::Disarm(timer) => {
                 running.timers.remove(&timer);
             }
-            Effect::StartExecutor(id, instances) => self.start_executor(id, instances, running, queue),
+            Effect::StartExecutor(id, instances) => {
+                self.start_executor(id, instances, running, queue)
+            }
             Effect::StopExecutor(id) => {
                 if let Some(desk) = &running.desk {
                     desk.order(id, Order::Stop);
@@ -231,11 +271,18 @@ impl EventLoop {
                 running.problems.push(problem);
             }
             Effect::ReportSkipped(id, reason) => {
-                tracing::info!(plugin = self.infos[id.0].name, "skipped: not for this host: {reason}");
+                tracing::info!(
+                    plugin = self.infos[id.0].name,
+                    "skipped: not for this host: {reason}"
+                );
             }
             Effect::ReportLate(id, call) => {
                 let method = call.method();
-                tracing::warn!(plugin = self.infos[id.0].name, method, "a call returned after its deadline; nothing comes of it");
+                tracing::warn!(
+                    plugin = self.infos[id.0].name,
+                    method,
+                    "a call returned after its deadline; nothing comes of it"
+                );
             }
             Effect::Retire(id) => {
                 self.backends[id.0].retire();
@@ -249,7 +296,9 @@ impl EventLoop {
 
     fn call(&self, id: InstanceId, call: Call) {
         let services = Arc::clone(&self.services);
-        let done = Box::new(move |outcome: Result<Answer, Problem>| services.tell(Event::Returned(id, call, outcome)));
+        let done = Box::new(move |outcome: Result<Answer, Problem>| {
+            services.tell(Event::Returned(id, call, outcome))
+        });
         let backend = &self.backends[id.0];
         match call {
             Call::Open => backend.open(done),
@@ -289,15 +338,25 @@ impl EventLoop {
         let first = instances.first().copied().unwrap_or(InstanceId(0));
         let desk = match &running.desk {
             Some(desk) => Arc::clone(desk),
-            None => Arc::clone(running.desk.insert(Arc::new(Desk::new(self.supervisor.executors_wanted())))),
+            None => Arc::clone(
+                running
+                    .desk
+                    .insert(Arc::new(Desk::new(self.supervisor.executors_wanted()))),
+            ),
         };
         if desk.hire(id) {
             let (to, office) = (Arc::clone(&desk), &self.services.messages);
-            office.enter_executor(Arc::new(move |instance, message| to.deliver(id, instance, message)));
+            office.enter_executor(Arc::new(move |instance, message| {
+                to.deliver(id, instance, message)
+            }));
             let crew = self.crew(&desk);
             if let Err(error) = executor::spawn(id, crew) {
-                let headline = format!("the operating system refuses a thread for executor {}: {error}", id.0);
-                let problem = Problem::error(ExitCode::Init, Blame::Environment, "no-thread", headline);
+                let headline = format!(
+                    "the operating system refuses a thread for executor {}: {error}",
+                    id.0
+                );
+                let problem =
+                    Problem::error(ExitCode::Init, Blame::Environment, "no-thread", headline);
                 queue.push(Event::ExecutorStarted(id, Err((first, problem))));
                 return;
             }
@@ -313,30 +372,51 @@ impl EventLoop {
             services: Arc::clone(&self.services),
             backends: Arc::clone(&self.backends),
             chain: Arc::clone(&self.chain),
-            policy: Policy { retries: self.stream.as_ref().map_or(0, |stream| stream.retries) },
+            policy: Policy {
+                retries: self.stream.as_ref().map_or(0, |stream| stream.retries),
+            },
             counts: Arc::clone(&self.counts),
             // A record that the source lets in must be let out again, and something appended to it.
-            limits: OutputLimits { bytes_max: default.bytes_max.max(record_max.saturating_mul(2)), ..default },
+            limits: OutputLimits {
+                bytes_max: default.bytes_max.max(record_max.saturating_mul(2)),
+                ..default
+            },
         }
     }
 
     fn open_stream(&self, running: &mut Running) -> Result<(), Problem> {
-        let Some(config) = &self.stream else { return Ok(()) };
+        let Some(config) = &self.stream else {
+            return Ok(());
+        };
         running.opened = Some(stream::open(config, self.stdout.lock().take())?);
         Ok(())
     }
 
     fn start_stream(&self, running: &mut Running) -> Result<(), Problem> {
-        let (Some(opened), Some(desk)) = (running.opened.take(), &running.desk) else { return Ok(()) };
+        let (Some(opened), Some(desk)) = (running.opened.take(), &running.desk) else {
+            return Ok(());
+        };
         let services = Arc::clone(&self.services);
         let ended = move |outcome| services.tell(Event::StreamEnded(outcome));
         let executors = self.supervisor.executors_wanted();
-        running.stream = Some(Stream::start(opened, desk, &self.services, &self.counts, executors, ended)?);
+        running.stream = Some(Stream::start(
+            opened,
+            desk,
+            &self.services,
+            &self.counts,
+            executors,
+            ended,
+        )?);
         Ok(())
     }
 
     fn ready(&self, started: Instant) {
-        let instances = self.supervisor.instances().iter().filter(|instance| instance.state == State::Ready).count();
+        let instances = self
+            .supervisor
+            .instances()
+            .iter()
+            .filter(|instance| instance.state == State::Ready)
+            .count();
         let executors = self.supervisor.executors().count();
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(instances, executors, ms, "ready");
@@ -345,7 +425,10 @@ impl EventLoop {
 
     fn finish(&self, exit: ExitCode, running: Running) {
         self.services.config.close();
-        let outcome = Outcome { exit, problems: running.problems };
+        let outcome = Outcome {
+            exit,
+            problems: running.problems,
+        };
         tracing::info!(exit = exit as u8, "stopped");
         self.progress.send_replace(Progress::Finished(outcome));
     }

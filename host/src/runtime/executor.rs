@@ -28,14 +28,24 @@ pub(crate) struct Crew {
 impl Crew {
     /// The given instances with their backends.
     fn of(&self, instances: &[InstanceId]) -> Vec<(InstanceId, Arc<dyn Backend>)> {
-        instances.iter().filter_map(|id| self.backends.get(id.0).map(|backend| (*id, Arc::clone(backend)))).collect()
+        instances
+            .iter()
+            .filter_map(|id| {
+                self.backends
+                    .get(id.0)
+                    .map(|backend| (*id, Arc::clone(backend)))
+            })
+            .collect()
     }
 }
 
 /// Starts an executor's thread; it waits for its first order.
 pub(crate) fn spawn(id: ExecutorId, crew: Crew) -> std::io::Result<()> {
     let name = format!("executor {}", id.0);
-    thread::Builder::new().name(name).spawn(move || run(id, &crew)).map(drop)
+    thread::Builder::new()
+        .name(name)
+        .spawn(move || run(id, &crew))
+        .map(drop)
 }
 
 fn run(id: ExecutorId, crew: &Crew) {

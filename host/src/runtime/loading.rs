@@ -35,12 +35,13 @@ impl Code {
     }
 
     pub(crate) fn parts(&self) -> Parts {
-        self.manifest().map_or_else(Parts::default, |manifest| Parts {
-            driver: manifest.components.driver,
-            checker: manifest.components.checker,
-            executor: manifest.components.executor,
-            processor: manifest.components.processor,
-        })
+        self.manifest()
+            .map_or_else(Parts::default, |manifest| Parts {
+                driver: manifest.components.driver,
+                checker: manifest.components.checker,
+                executor: manifest.components.executor,
+                processor: manifest.components.processor,
+            })
     }
 
     /// The library's path, where there is one.
@@ -68,7 +69,9 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn refused(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == error::Severity::Error)
+        self.problems
+            .iter()
+            .any(|problem| problem.severity == error::Severity::Error)
     }
 }
 
@@ -80,17 +83,29 @@ pub(crate) fn prepare(config: &Config, linked: Vec<Linked>, run_dir: &Path) -> P
     let mut problems = Vec::new();
     let mut found: Vec<(String, PluginEntry, Option<Code>)> = Vec::new();
     for entry in &config.plugins {
-        let shown = entry.name.clone().unwrap_or_else(|| entry.library.to_string());
+        let shown = entry
+            .name
+            .clone()
+            .unwrap_or_else(|| entry.library.to_string());
         match verify(entry, &search, run_dir) {
             Ok(verified) => {
-                let name = entry.name.clone().unwrap_or_else(|| verified.manifest.name.clone());
+                let name = entry
+                    .name
+                    .clone()
+                    .unwrap_or_else(|| verified.manifest.name.clone());
                 for warning in &verified.warnings {
-                    problems.push(Problem::warning("library", format!("plugin `{name}`: {warning}")).at(entry.at.clone()));
+                    problems.push(
+                        Problem::warning("library", format!("plugin `{name}`: {warning}"))
+                            .at(entry.at.clone()),
+                    );
                 }
                 found.push((name, entry.clone(), Some(Code::Library(Box::new(verified)))));
             }
             Err(refusal) => {
-                let problem = refused(&refusal.for_instance(&shown), Some(entry.library_at.clone()));
+                let problem = refused(
+                    &refusal.for_instance(&shown),
+                    Some(entry.library_at.clone()),
+                );
                 if entry.required {
                     problems.push(problem);
                     found.push((shown, entry.clone(), None));
@@ -103,7 +118,11 @@ pub(crate) fn prepare(config: &Config, linked: Vec<Linked>, run_dir: &Path) -> P
     for plugin in linked {
         match hotshoe_loader::parse_manifest(plugin.code.manifest) {
             Ok(manifest) => {
-                found.push((plugin.name, plugin.entry, Some(Code::Linked(plugin.code, Box::new(manifest)))));
+                found.push((
+                    plugin.name,
+                    plugin.entry,
+                    Some(Code::Linked(plugin.code, Box::new(manifest))),
+                ));
             }
             Err(fault) => problems.push(
                 Problem::error(
@@ -140,8 +159,10 @@ fn name_and_order(
         let code = place.and_then(|place| codes.remove(place).1);
         instances.push((name, entry, code));
     }
-    let listed: Vec<(String, &PluginEntry)> =
-        instances.iter().map(|(name, entry, _)| (name.clone(), entry)).collect();
+    let listed: Vec<(String, &PluginEntry)> = instances
+        .iter()
+        .map(|(name, entry, _)| (name.clone(), entry))
+        .collect();
     let references = config_file::check_references(&listed, config.stream.as_ref());
     let references_hold = references.is_empty();
     problems.extend(references);
@@ -162,12 +183,23 @@ fn name_and_order(
         .into_iter()
         .filter_map(|(name, entry, code)| code.map(|code| Prepared { name, entry, code }))
         .collect();
-    Plan { instances, order, problems }
+    Plan {
+        instances,
+        order,
+        problems,
+    }
 }
 
 /// What the config wants of an instance that its library does not have.
-fn check_parts(name: &str, entry: &PluginEntry, code: Option<&Code>, config: &Config) -> Vec<Problem> {
-    let Some(code) = code.filter(|code| code.manifest().is_some()) else { return Vec::new() };
+fn check_parts(
+    name: &str,
+    entry: &PluginEntry,
+    code: Option<&Code>,
+    config: &Config,
+) -> Vec<Problem> {
+    let Some(code) = code.filter(|code| code.manifest().is_some()) else {
+        return Vec::new();
+    };
     let parts = code.parts();
     let mut problems = Vec::new();
     let missing = |what: &str, wanted_by: &str, at: &Place| {
@@ -184,7 +216,10 @@ fn check_parts(name: &str, entry: &PluginEntry, code: Option<&Code>, config: &Co
         .fix(format!("name another instance, or add the part and `{what}` to the plugin's export_plugin! line"))
     };
     if let Some(stream) = &config.stream {
-        let wanting = stream.processors.iter().find(|processor| processor.value == name);
+        let wanting = stream
+            .processors
+            .iter()
+            .find(|processor| processor.value == name);
         if let Some(processor) = wanting.filter(|_| !parts.processor) {
             problems.push(missing("processor", "[stream] processors", &processor.at));
         }

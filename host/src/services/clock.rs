@@ -17,7 +17,9 @@ const RFC_3339_MICROS: &[BorrowedFormatItem<'_>] =
 
 /// Now, UTC, RFC 3339 with microseconds.
 pub(crate) fn utc_now() -> String {
-    OffsetDateTime::now_utc().format(RFC_3339_MICROS).expect("the format has no parts that a date can lack")
+    OffsetDateTime::now_utc()
+        .format(RFC_3339_MICROS)
+        .expect("the format has no parts that a date can lack")
 }
 
 const RFC_3339_MILLIS: &[BorrowedFormatItem<'_>] =
@@ -25,5 +27,6 @@ const RFC_3339_MILLIS: &[BorrowedFormatItem<'_>] =
 
 /// A moment, UTC, RFC 3339 with milliseconds.
 pub(crate) fn rfc_3339_millis(at: OffsetDateTime) -> String {
-    at.format(RFC_3339_MILLIS).expect("the format has no parts that a date can lack")
+    at.format(RFC_3339_MILLIS)
+        .expect("the format has no parts that a date can lack")
 }

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::machine::{ExecutorId, supervisor::Event};
 use hotshoe_abi::{
-    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO, HostBox, Identity,
-    LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot, Telling, Wait,
+    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO,
+    HostBox, Identity, LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot,
+    Telling, Wait,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RResult, RSlice, RStr, RString, RVec, Tuple2},
@@ -84,7 +85,11 @@ impl Component {
     fn open(&self) -> Result<(), Failure> {
         match self.closed.load(Ordering::Acquire) {
             false => Ok(()),
-            true => Err(closed(&format!("the {} of plugin `{}`", self.what(), self.instance.name))),
+            true => Err(closed(&format!(
+                "the {} of plugin `{}`",
+                self.what(),
+                self.instance.name
+            ))),
         }
     }
 
@@ -97,7 +102,11 @@ impl Component {
 
     /// The instance that a name means: an empty one is one's own.
     fn target<'a>(&'a self, name: &'a str) -> &'a str {
-        if name.is_empty() { &self.instance.name } else { name }
+        if name.is_empty() {
+            &self.instance.name
+        } else {
+            name
+        }
     }
 
     fn owner(&self) -> Owner {
@@ -107,7 +116,11 @@ impl Component {
             Kind::Instance => "driver",
             other => other.component(),
         };
-        Owner { instance: self.instance.name.clone(), component, executor: self.executor.clone() }
+        Owner {
+            instance: self.instance.name.clone(),
+            component,
+            executor: self.executor.clone(),
+        }
     }
 
     fn ask_target(&self, question: &Question<'_>) -> Result<RVec<u8>, Failure> {
@@ -117,11 +130,19 @@ impl Component {
             0 => self.instance.deadlines.receive,
             ms => Duration::from_millis(ms),
         };
-        if question.caller.as_str() == "driver" && to == self.instance.name && !self.initializing.load(Ordering::Acquire) {
-            let text = format!("the driver of plugin `{to}` asks itself from the thread that would answer");
+        if question.caller.as_str() == "driver"
+            && to == self.instance.name
+            && !self.initializing.load(Ordering::Acquire)
+        {
+            let text = format!(
+                "the driver of plugin `{to}` asks itself from the thread that would answer"
+            );
             return Err(failure(failure_kind::REENTRANT, text));
         }
-        self.services.messages.ask(to, question.bytes.as_slice(), deadline).map(RVec::from)
+        self.services
+            .messages
+            .ask(to, question.bytes.as_slice(), deadline)
+            .map(RVec::from)
     }
 
     fn set(&self, setting: &OptionSetting<'_>) -> Result<(), Failure> {
@@ -133,17 +154,29 @@ impl Component {
         }
         if key != "executors.count" {
             let key: String = key.escape_debug().take(64).collect();
-            return refuse(format!("option `{key}` cannot be set by a plugin; wanted executors.count"));
+            return refuse(format!(
+                "option `{key}` cannot be set by a plugin; wanted executors.count"
+            ));
         }
-        let count = value.parse().ok().filter(|count| (1..=EXECUTORS_MAX).contains(count));
+        let count = value
+            .parse()
+            .ok()
+            .filter(|count| (1..=EXECUTORS_MAX).contains(count));
         let Some(count) = count else {
             let value: String = value.escape_debug().take(64).collect();
-            return refuse(format!("executors.count = `{value}`; wanted a number from 1 to {EXECUTORS_MAX}"));
+            return refuse(format!(
+                "executors.count = `{value}`; wanted a number from 1 to {EXECUTORS_MAX}"
+            ));
         };
         let entry = (key.to_owned(), value.to_owned(), self.instance.name.clone());
         self.services.options.lock().push(entry);
         self.services.tell(Event::ExecutorsSet(count));
-        tracing::info!(plugin = self.instance.name, key, value, "a plugin set a host option");
+        tracing::info!(
+            plugin = self.instance.name,
+            key,
+            value,
+            "a plugin set a host option"
+        );
         Ok(())
     }
 }
@@ -165,7 +198,10 @@ impl Host for Component {
         let resources = resources
             .iter()
             .map(|(name, addresses)| {
-                let addresses = addresses.iter().map(|address| address.as_str().into()).collect();
+                let addresses = addresses
+                    .iter()
+                    .map(|address| address.as_str().into())
+                    .collect();
                 Tuple2(name.as_str().into(), addresses)
             })
             .collect();
@@ -182,7 +218,12 @@ impl Host for Component {
     }
 
     fn log(&self, record: LogRecord<'_>) {
-        log::emit(&self.instance.name, self.kind.component(), &self.executor, &record);
+        log::emit(
+            &self.instance.name,
+            self.kind.component(),
+            &self.executor,
+            &record,
+        );
     }
 
     fn log_level(&self) -> u32 {
@@ -194,12 +235,22 @@ impl Host for Component {
     }
 
     fn snapshot(&self, topic: RStr<'_>, epoch: u64) -> RResult<Snapshot, Failure> {
-        let found = self.open().and_then(|()| self.services.config.snapshot(self.target(topic.as_str()), epoch));
+        let found = self.open().and_then(|()| {
+            self.services
+                .config
+                .snapshot(self.target(topic.as_str()), epoch)
+        });
         found.into()
     }
 
     fn declare(&self, declaration: Declaration<'_>) -> RResult<Opened, Failure> {
-        self.open().and_then(|()| self.services.config.declare(&self.instance.name, &declaration)).into()
+        self.open()
+            .and_then(|()| {
+                self.services
+                    .config
+                    .declare(&self.instance.name, &declaration)
+            })
+            .into()
     }
 
     fn apply(
@@ -213,14 +264,22 @@ impl Host for Component {
         };
         let applied = self
             .open()
-            .and_then(|()| self.services.config.apply(&self.instance.name, changes.as_slice(), caller))
+            .and_then(|()| {
+                self.services
+                    .config
+                    .apply(&self.instance.name, changes.as_slice(), caller)
+            })
             .map(|answers| answers.into_iter().map(RResult::from).collect());
         applied.into()
     }
 
     fn history(&self, range: HistoryRange<'_>) -> RResult<RVec<HistoryEntry>, Failure> {
         let topic = self.target(range.topic.as_str());
-        let found = self.open().and_then(|()| self.services.config.history(topic, range.before, range.limit));
+        let found = self.open().and_then(|()| {
+            self.services
+                .config
+                .history(topic, range.before, range.limit)
+        });
         found.map(RVec::from).into()
     }
 
@@ -228,25 +287,44 @@ impl Host for Component {
         let topic = self.target(wait.topic.as_str());
         let timeout = Duration::from_millis(u64::from(wait.timeout_ms));
         let closed = &self.closed;
-        self.open().and_then(|()| self.services.config.wait(topic, wait.after, timeout, closed)).into()
+        self.open()
+            .and_then(|()| {
+                self.services
+                    .config
+                    .wait(topic, wait.after, timeout, closed)
+            })
+            .into()
     }
 
     fn metric(&self, spec: MetricSpec<'_>) -> RResult<RSlice<'static, AtomicU64>, Failure> {
         let cells = self.open().and_then(|()| {
-            self.services.metrics.cells(&self.owner(), spec.kind, spec.name.as_str(), spec.bounds.as_slice())
+            self.services.metrics.cells(
+                &self.owner(),
+                spec.kind,
+                spec.name.as_str(),
+                spec.bounds.as_slice(),
+            )
         });
         cells.map(RSlice::from_slice).into()
     }
 
     fn tell(&self, telling: Telling<'_>) -> RResult<(), Failure> {
         let to = self.target(telling.to.as_str());
-        self.open().and_then(|()| self.services.messages.tell(to, telling.bytes.as_slice())).into()
+        self.open()
+            .and_then(|()| self.services.messages.tell(to, telling.bytes.as_slice()))
+            .into()
     }
 
     fn broadcast(&self, message: RSlice<'_, u8>) -> RResult<u32, Failure> {
         let sent = self.open().and_then(|()| match self.kind {
-            Kind::Driver => self.services.messages.broadcast(self.instance.id, message.as_slice()),
-            _ => Err(failure(failure_kind::UNSUPPORTED, "only a driver can broadcast, to its own executor parts")),
+            Kind::Driver => self
+                .services
+                .messages
+                .broadcast(self.instance.id, message.as_slice()),
+            _ => Err(failure(
+                failure_kind::UNSUPPORTED,
+                "only a driver can broadcast, to its own executor parts",
+            )),
         });
         sent.into()
     }
@@ -273,11 +351,16 @@ impl Host for Component {
 
     fn deadline_ms(&self) -> u64 {
         let left = self.watch.as_ref().and_then(|watch| watch.left());
-        left.map_or(u64::MAX, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+        left.map_or(u64::MAX, |left| {
+            u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        })
     }
 
     fn extra_conf(&self) -> Pairs {
         let extra = self.extra.lock();
-        extra.iter().map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into())).collect()
+        extra
+            .iter()
+            .map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into()))
+            .collect()
     }
 }

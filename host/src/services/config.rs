@@ -11,7 +11,8 @@ use crate::machine::store::{
     self, ChangeError as Refused, DeclareError, Evaluated, Expect, Operation, Store, StoreSettings,
 };
 use hotshoe_abi::{
-    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, Opened, Snapshot, Veto, change_op, failure_kind,
+    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, Opened, Snapshot, Veto,
+    change_op, failure_kind,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
 use serde_json::{Value, json};
@@ -60,9 +61,16 @@ impl Pin {
     /// The set as bytes; [`ConfigService::install`] reads them.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let topics = self.0.topics.iter().map(|(name, document)| {
-            (name.clone(), document.generation, String::from_utf8_lossy(&document.bytes).into_owned())
+            (
+                name.clone(),
+                document.generation,
+                String::from_utf8_lossy(&document.bytes).into_owned(),
+            )
         });
-        let encoded = EncodedSet { epoch: self.0.epoch, topics: topics.collect() };
+        let encoded = EncodedSet {
+            epoch: self.0.epoch,
+            topics: topics.collect(),
+        };
         serde_json::to_vec(&encoded).expect("a set of strings and numbers is JSON")
     }
 }
@@ -138,14 +146,22 @@ pub(crate) type Answers = Vec<Result<Applied, ChangeError>>;
 impl Default for ConfigService {
     fn default() -> Self {
         // Epoch 0 means "the newest" at the boundary, so the first set, which is empty, is 1.
-        let first = Arc::new(ConfigSet { epoch: 1, topics: BTreeMap::new() });
+        let first = Arc::new(ConfigSet {
+            epoch: 1,
+            topics: BTreeMap::new(),
+        });
         let shared = Shared {
             sets: Mutex::new(BTreeMap::from([(1, Arc::downgrade(&first))])),
             current: RwLock::new(first),
             word: Box::leak(Box::new(AtomicU64::new(1))),
             closed: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared), topics: Mutex::default(), checks: Checks::default(), pins_by_key: Mutex::default() }
+        Self {
+            shared: Arc::new(shared),
+            topics: Mutex::default(),
+            checks: Checks::default(),
+            pins_by_key: Mutex::default(),
+        }
     }
 }
 
@@ -175,24 +191,45 @@ impl ConfigService {
 
     /// Takes in a set that another host has encoded, whose epochs these are; the newest becomes current.
     pub(crate) fn install(&self, bytes: &[u8]) -> Result<Pin, Failure> {
-        let encoded: EncodedSet = serde_json::from_slice(bytes)
-            .map_err(|error| failure(failure_kind::ERROR, format!("this is no encoded config set: {error}")))?;
+        let encoded: EncodedSet = serde_json::from_slice(bytes).map_err(|error| {
+            failure(
+                failure_kind::ERROR,
+                format!("this is no encoded config set: {error}"),
+            )
+        })?;
         let document = |(name, generation, text): (String, u64, String)| {
-            (name, Document { generation, bytes: text.into_bytes().into() })
+            (
+                name,
+                Document {
+                    generation,
+                    bytes: text.into_bytes().into(),
+                },
+            )
         };
         let topics = encoded.topics.into_iter().map(document).collect();
-        Ok(Pin(self.shared.install(ConfigSet { epoch: encoded.epoch, topics })))
+        Ok(Pin(self.shared.install(ConfigSet {
+            epoch: encoded.epoch,
+            topics,
+        })))
     }
 
     /// Names who is asked about a topic, in init order.
     pub(crate) fn check_by(&self, topic: &str, checker: CheckedBy) {
-        self.checks.write().entry(topic.to_owned()).or_default().push(checker);
+        self.checks
+            .write()
+            .entry(topic.to_owned())
+            .or_default()
+            .push(checker);
     }
 
     /// Topics and their current generations.
     pub(crate) fn generations(&self) -> Vec<(String, u64)> {
         let set = self.pin();
-        set.0.topics.iter().map(|(name, document)| (name.clone(), document.generation)).collect()
+        set.0
+            .topics
+            .iter()
+            .map(|(name, document)| (name.clone(), document.generation))
+            .collect()
     }
 
     /// One topic of a pinned set, or of the newest where `epoch` is 0.
@@ -203,8 +240,12 @@ impl ConfigService {
         };
         let Some(document) = set.topics.get(topic) else {
             let text = format!("no instance has declared the topic `{topic}`");
-            let fix = format!("a driver that reads it in init names its owner: after = [\"{topic}\"]");
-            return Err(Failure { fix: fix.into(), ..failure(failure_kind::NO_TOPIC, text) });
+            let fix =
+                format!("a driver that reads it in init names its owner: after = [\"{topic}\"]");
+            return Err(Failure {
+                fix: fix.into(),
+                ..failure(failure_kind::NO_TOPIC, text)
+            });
         };
         Ok(Snapshot {
             epoch: set.epoch,
@@ -214,7 +255,11 @@ impl ConfigService {
     }
 
     /// Opens an instance's own topic, or finds it as it is.
-    pub(crate) fn declare(&self, instance: &str, declaration: &Declaration<'_>) -> Result<Opened, Failure> {
+    pub(crate) fn declare(
+        &self,
+        instance: &str,
+        declaration: &Declaration<'_>,
+    ) -> Result<Opened, Failure> {
         let settings = read_settings(declaration.settings.as_slice())?;
         let mut topics = self.topics.lock();
         let declared = store::Declaration {
@@ -242,33 +287,53 @@ impl ConfigService {
         let (queue, requests) = mpsc::sync_channel(QUEUE_LEN_MAX);
         let name: Arc<str> = instance.into();
         self.shared.publish(&name, store.current());
-        let topic = Arc::new(Topic { name, store: Mutex::new(store), changed: Condvar::new(), queue });
+        let topic = Arc::new(Topic {
+            name,
+            store: Mutex::new(store),
+            changed: Condvar::new(),
+            queue,
+        });
         let writer = Writer {
             topic: Arc::downgrade(&topic),
             shared: Arc::clone(&self.shared),
             checks: Arc::clone(&self.checks),
         };
-        let spawned = thread::Builder::new().name(format!("store {instance}")).spawn(move || writer.run(&requests));
+        let spawned = thread::Builder::new()
+            .name(format!("store {instance}"))
+            .spawn(move || writer.run(&requests));
         match spawned {
             Ok(_) => Ok(topic),
-            Err(error) => Err(failure(failure_kind::ERROR, format!("cannot start the topic's writer: {error}"))),
+            Err(error) => Err(failure(
+                failure_kind::ERROR,
+                format!("cannot start the topic's writer: {error}"),
+            )),
         }
     }
 
     /// Applies changes of an instance to its own topic and waits for the answers.
-    pub(crate) fn apply(&self, instance: &str, changes: &[Change<'_>], caller: Caller) -> Result<Answers, Failure> {
+    pub(crate) fn apply(
+        &self,
+        instance: &str,
+        changes: &[Change<'_>],
+        caller: Caller,
+    ) -> Result<Answers, Failure> {
         if caller == Caller::Checker {
             let text = "apply inside check would wait for the change that is being checked";
             return Err(failure(failure_kind::REENTRANT, text));
         }
         let by = format!("plugin:{instance}");
-        let read = changes.iter().map(|change| read_change(change, &by)).collect::<Result<Vec<_>, _>>()?;
+        let read = changes
+            .iter()
+            .map(|change| read_change(change, &by))
+            .collect::<Result<Vec<_>, _>>()?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let answer = Box::new(move |answers| {
             let _ = sender.try_send(answers);
         });
         self.enqueue(instance, read, answer)?;
-        receiver.recv().map_err(|_| closed(&format!("topic `{instance}`")))
+        receiver
+            .recv()
+            .map_err(|_| closed(&format!("topic `{instance}`")))
     }
 
     /// Queues changes to a topic; `answer` is called once they are durable and visible, or refused.
@@ -282,24 +347,43 @@ impl ConfigService {
         match topic.queue.try_send(Request { changes, answer }) {
             Ok(()) => Ok(()),
             Err(mpsc::TrySendError::Full(_)) => {
-                let text = format!("{QUEUE_LEN_MAX} changes of topic `{}` wait already", topic.name);
+                let text = format!(
+                    "{QUEUE_LEN_MAX} changes of topic `{}` wait already",
+                    topic.name
+                );
                 Err(failure(failure_kind::FULL, text))
             }
-            Err(mpsc::TrySendError::Disconnected(_)) => Err(closed(&format!("topic `{}`", topic.name))),
+            Err(mpsc::TrySendError::Disconnected(_)) => {
+                Err(closed(&format!("topic `{}`", topic.name)))
+            }
         }
     }
 
     fn topic(&self, name: &str) -> Result<Arc<Topic>, Failure> {
         let topic = self.topics.lock().get(name).cloned();
-        topic.ok_or_else(|| failure(failure_kind::NO_TOPIC, format!("no instance has declared the topic `{name}`")))
+        topic.ok_or_else(|| {
+            failure(
+                failure_kind::NO_TOPIC,
+                format!("no instance has declared the topic `{name}`"),
+            )
+        })
     }
 
     /// Accepted changes, newest first.
-    pub(crate) fn history(&self, topic: &str, before: u64, limit: u32) -> Result<Vec<HistoryEntry>, Failure> {
+    pub(crate) fn history(
+        &self,
+        topic: &str,
+        before: u64,
+        limit: u32,
+    ) -> Result<Vec<HistoryEntry>, Failure> {
         let topic = self.topic(topic)?;
         let before = (before != 0).then_some(before);
         let page = topic.store.lock().history(before, limit as usize);
-        Ok(page.items.iter().map(|entry| history_entry(entry)).collect())
+        Ok(page
+            .items
+            .iter()
+            .map(|entry| history_entry(entry))
+            .collect())
     }
 
     /// Blocks until a generation newer than `after`; 0 at the timeout.
@@ -318,7 +402,9 @@ impl ConfigService {
             if generation > after {
                 return Ok(generation);
             }
-            if component_closed.load(Ordering::Acquire) || self.shared.closed.load(Ordering::Acquire) {
+            if component_closed.load(Ordering::Acquire)
+                || self.shared.closed.load(Ordering::Acquire)
+            {
                 return Err(closed(&format!("topic `{}`", topic.name)));
             }
             let left = until.saturating_sub(clock::monotonic());
@@ -342,14 +428,23 @@ impl ConfigService {
 impl Shared {
     fn set(&self, epoch: u64) -> Result<Arc<ConfigSet>, Failure> {
         let set = self.sets.lock().get(&epoch).and_then(Weak::upgrade);
-        set.ok_or_else(|| failure(failure_kind::EPOCH, format!("nobody pins the config set of epoch {epoch}")))
+        set.ok_or_else(|| {
+            failure(
+                failure_kind::EPOCH,
+                format!("nobody pins the config set of epoch {epoch}"),
+            )
+        })
     }
 
     /// Keeps a set that was made elsewhere; current where it is newer than what is.
     fn install(&self, set: ConfigSet) -> Arc<ConfigSet> {
         let mut current = self.current.write();
         let mut sets = self.sets.lock();
-        if let Some(known) = sets.get(&set.epoch).and_then(Weak::upgrade).filter(|known| known.epoch > 1) {
+        if let Some(known) = sets
+            .get(&set.epoch)
+            .and_then(Weak::upgrade)
+            .filter(|known| known.epoch > 1)
+        {
             return known;
         }
         let set = Arc::new(set);
@@ -365,10 +460,16 @@ impl Shared {
     /// Swaps in a set with one topic's new entry, then advances the word.
     fn publish(&self, topic: &str, entry: &store::Entry) {
         let mut current = self.current.write();
-        let document = Document { generation: entry.generation, bytes: Arc::clone(&entry.document) };
+        let document = Document {
+            generation: entry.generation,
+            bytes: Arc::clone(&entry.document),
+        };
         let mut topics = current.topics.clone();
         topics.insert(topic.to_owned(), document);
-        let set = Arc::new(ConfigSet { epoch: current.epoch + 1, topics });
+        let set = Arc::new(ConfigSet {
+            epoch: current.epoch + 1,
+            topics,
+        });
         let mut sets = self.sets.lock();
         sets.retain(|_, set| set.strong_count() > 0);
         sets.insert(set.epoch, Arc::downgrade(&set));
@@ -391,7 +492,10 @@ struct Writer {
 impl Writer {
     fn run(&self, requests: &mpsc::Receiver<Request>) {
         loop {
-            let deadline = self.topic.upgrade().and_then(|topic| topic.store.lock().next_deadline());
+            let deadline = self
+                .topic
+                .upgrade()
+                .and_then(|topic| topic.store.lock().next_deadline());
             let first = match deadline {
                 None => requests.recv().ok(),
                 Some(deadline) => {
@@ -409,7 +513,11 @@ impl Writer {
             let mut group = vec![first];
             group.extend(requests.try_iter().take(GROUP_LEN_MAX - 1));
             for request in group {
-                let answers = request.changes.iter().map(|change| self.change(change)).collect();
+                let answers = request
+                    .changes
+                    .iter()
+                    .map(|change| self.change(change))
+                    .collect();
                 (request.answer)(answers);
             }
         }
@@ -417,7 +525,9 @@ impl Writer {
 
     /// A provisional change whose time has come goes back by itself.
     fn tick(&self) {
-        let Some(topic) = self.topic.upgrade() else { return };
+        let Some(topic) = self.topic.upgrade() else {
+            return;
+        };
         let candidate = topic.store.lock().tick(clock::monotonic());
         if let Some(candidate) = candidate {
             self.commit(&topic, candidate);
@@ -426,27 +536,37 @@ impl Writer {
 
     fn change(&self, change: &store::Change) -> Result<Applied, ChangeError> {
         let Some(topic) = self.topic.upgrade() else {
-            return Err(refusal(Refused::new("shutting-down", "the host is stopping")));
+            return Err(refusal(Refused::new(
+                "shutting-down",
+                "the host is stopping",
+            )));
         };
         loop {
             self.tick();
             let (evaluated, current) = {
                 let store = topic.store.lock();
-                (store.evaluate(change, clock::monotonic()), Arc::clone(&store.current().document))
+                (
+                    store.evaluate(change, clock::monotonic()),
+                    Arc::clone(&store.current().document),
+                )
             };
             match evaluated.map_err(refusal)? {
                 Evaluated::NoOp(applied) => return Ok(answer(applied)),
                 Evaluated::DryRun(dry_run) => {
                     if dry_run.asks_checkers {
                         let proposal = proposal(&topic, &dry_run.document, &current, true);
-                        self.ask_checkers(&proposal, dry_run.generation).map_err(refusal)?;
+                        self.ask_checkers(&proposal, dry_run.generation)
+                            .map_err(refusal)?;
                     }
                     return Ok(dry_run_answer(&dry_run, &current));
                 }
                 Evaluated::Candidate(candidate) => {
-                    if let Some(document) = candidate.document().filter(|_| candidate.asks_checkers()) {
+                    if let Some(document) =
+                        candidate.document().filter(|_| candidate.asks_checkers())
+                    {
                         let proposal = proposal(&topic, document, &current, false);
-                        self.ask_checkers(&proposal, candidate.on()).map_err(refusal)?;
+                        self.ask_checkers(&proposal, candidate.on())
+                            .map_err(refusal)?;
                     }
                     // The topic may have been declared again while checkers were thinking: then all of it is asked anew.
                     if let Some(applied) = self.commit(&topic, candidate) {
@@ -459,7 +579,12 @@ impl Writer {
 
     /// Asks one after another, in init order; the first objection decides. No lock is held meanwhile.
     fn ask_checkers(&self, proposal: &Proposal, generation: u64) -> Result<(), Refused> {
-        let checkers = self.checks.read().get(&*proposal.topic).cloned().unwrap_or_default();
+        let checkers = self
+            .checks
+            .read()
+            .get(&*proposal.topic)
+            .cloned()
+            .unwrap_or_default();
         for checker in checkers {
             let (sender, receiver) = mpsc::sync_channel(1);
             let verdict_to: VerdictTo = Box::new(move |verdict| {
@@ -488,7 +613,12 @@ impl Writer {
     }
 
     fn published(&self, topic: &str) -> Option<u64> {
-        self.shared.current.read().topics.get(topic).map(|document| document.generation)
+        self.shared
+            .current
+            .read()
+            .topics
+            .get(topic)
+            .map(|document| document.generation)
     }
 }
 
@@ -523,23 +653,39 @@ fn veto(
     let name = &checker.instance;
     match verdict {
         Ok(Ok(None)) => Ok(()),
-        Ok(Ok(Some(veto))) => Err(Refused::new("plugin-veto", veto.reason.as_str()).at(veto.pointer.as_str())),
+        Ok(Ok(Some(veto))) => {
+            Err(Refused::new("plugin-veto", veto.reason.as_str()).at(veto.pointer.as_str()))
+        }
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            let text = format!("plugin `{name}` did not say within {} ms", checker.deadline.as_millis());
+            let text = format!(
+                "plugin `{name}` did not say within {} ms",
+                checker.deadline.as_millis()
+            );
             Err(Refused::new("veto-timeout", text))
         }
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(Refused::new("veto-timeout", format!("the checker of plugin `{name}` is gone")))
-        }
-        Ok(Err(failure)) if failure.kind == failure_kind::PANIC => {
-            Err(Refused::new("veto-panicked", format!("the checker of plugin `{name}` panicked")))
-        }
-        Ok(Err(failure)) if matches!(failure.kind, failure_kind::TIMEOUT | failure_kind::CLOSED) => {
-            let text = format!("the checker of plugin `{name}` cannot answer: {}", failure.message);
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Refused::new(
+            "veto-timeout",
+            format!("the checker of plugin `{name}` is gone"),
+        )),
+        Ok(Err(failure)) if failure.kind == failure_kind::PANIC => Err(Refused::new(
+            "veto-panicked",
+            format!("the checker of plugin `{name}` panicked"),
+        )),
+        Ok(Err(failure))
+            if matches!(failure.kind, failure_kind::TIMEOUT | failure_kind::CLOSED) =>
+        {
+            let text = format!(
+                "the checker of plugin `{name}` cannot answer: {}",
+                failure.message
+            );
             Err(Refused::new("veto-timeout", text))
         }
         Ok(Err(failure)) => {
-            let text = format!("the checker of plugin `{name}`: {}: {}", kind_name(failure.kind), failure.message);
+            let text = format!(
+                "the checker of plugin `{name}`: {}: {}",
+                kind_name(failure.kind),
+                failure.message
+            );
             Err(Refused::new("plugin-veto", text))
         }
     }
@@ -562,7 +708,10 @@ fn opened(store: &Store, recovered: bool) -> Opened {
 }
 
 fn bad_declaration(error: DeclareError) -> Failure {
-    Failure { code: error.code.into(), ..failure(failure_kind::ERROR, error.message) }
+    Failure {
+        code: error.code.into(),
+        ..failure(failure_kind::ERROR, error.message)
+    }
 }
 
 /// The store's settings as they cross (see `hotshoe_abi::Declaration::settings`).
@@ -604,14 +753,23 @@ impl Default for RawSettings {
 }
 
 fn read_settings(bytes: &[u8]) -> Result<StoreSettings, Failure> {
-    let bad = |text: String| Failure { code: "config-bad-setting".into(), ..failure(failure_kind::ERROR, text) };
-    let raw: RawSettings = serde_json::from_slice(bytes).map_err(|error| bad(format!("store settings: {error}")))?;
+    let bad = |text: String| Failure {
+        code: "config-bad-setting".into(),
+        ..failure(failure_kind::ERROR, text)
+    };
+    let raw: RawSettings =
+        serde_json::from_slice(bytes).map_err(|error| bad(format!("store settings: {error}")))?;
     if raw.state != "memory" {
         let shown = store::echo_text(&raw.state);
-        return Err(bad(format!("state = \"{shown}\": this version keeps topics in memory; allowed: \"memory\"")));
+        return Err(bad(format!(
+            "state = \"{shown}\": this version keeps topics in memory; allowed: \"memory\""
+        )));
     }
     Ok(StoreSettings {
-        touch: raw.touch.map(|touch| store::Touch { pointer: touch.pointer, step: touch.step }),
+        touch: raw.touch.map(|touch| store::Touch {
+            pointer: touch.pointer,
+            step: touch.step,
+        }),
         value_len_max: raw.value_len_max,
         history_generations: raw.history_generations,
         history_bytes: raw.history_bytes,
@@ -623,22 +781,39 @@ fn read_change(change: &Change<'_>, by: &str) -> Result<store::Change, Failure> 
     let document = || -> Result<Value, Failure> {
         // The store's own reader: it keeps every digit and takes no member twice.
         store::parse(change.document.as_slice(), store::DEPTH_MAX).map_err(|fault| {
-            let text = format!("a change's document is not JSON: byte {}: {}", fault.offset, fault.detail);
+            let text = format!(
+                "a change's document is not JSON: byte {}: {}",
+                fault.offset, fault.detail
+            );
             failure(failure_kind::ERROR, text)
         })
     };
     let pointer = change.text.pointer.as_str().to_owned();
     let generation = (change.generation != u64::MAX).then_some(change.generation);
     let operation = match change.op {
-        change_op::SET => Operation::Set { pointer, value: document()? },
+        change_op::SET => Operation::Set {
+            pointer,
+            value: document()?,
+        },
         change_op::REMOVE => Operation::Remove { pointer },
-        change_op::JSON_PATCH => Operation::JsonPatch { pointer, ops: document()? },
-        change_op::MERGE_PATCH => Operation::MergePatch { pointer, document: document()? },
+        change_op::JSON_PATCH => Operation::JsonPatch {
+            pointer,
+            ops: document()?,
+        },
+        change_op::MERGE_PATCH => Operation::MergePatch {
+            pointer,
+            document: document()?,
+        },
         change_op::TOUCH => Operation::Touch,
         change_op::RESET => Operation::Reset,
         change_op::ROLLBACK => Operation::Rollback { to: generation },
         change_op::CONFIRM => Operation::Confirm { generation },
-        other => return Err(failure(failure_kind::UNSUPPORTED, format!("this host knows no change operation {other}"))),
+        other => {
+            return Err(failure(
+                failure_kind::UNSUPPORTED,
+                format!("this host knows no change operation {other}"),
+            ));
+        }
     };
     Ok(store::Change {
         operation,
@@ -657,7 +832,9 @@ fn read_change(change: &Change<'_>, by: &str) -> Result<store::Change, Failure> 
 }
 
 fn answer(applied: store::Applied) -> Applied {
-    let confirm = applied.confirm.map(|confirm| json!({"base": confirm.base, "deadline": confirm.deadline}));
+    let confirm = applied
+        .confirm
+        .map(|confirm| json!({"base": confirm.base, "deadline": confirm.deadline}));
     Applied {
         changed: applied.changed,
         durable: false,
@@ -665,9 +842,14 @@ fn answer(applied: store::Applied) -> Applied {
         parent: applied.parent,
         op: applied.op.as_str().into(),
         document: applied.document.to_vec().into(),
-        touched: applied.touched.map_or_else(String::new, |number| number.to_string()).into(),
+        touched: applied
+            .touched
+            .map_or_else(String::new, |number| number.to_string())
+            .into(),
         patch: Vec::new().into(),
-        confirm: confirm.map_or_else(String::new, |confirm| confirm.to_string()).into(),
+        confirm: confirm
+            .map_or_else(String::new, |confirm| confirm.to_string())
+            .into(),
     }
 }
 
@@ -685,7 +867,10 @@ fn refusal(refused: Refused) -> ChangeError {
         has_pointer: refused.pointer.is_some(),
         pointer: refused.pointer.unwrap_or_default().into(),
         generation: refused.generation.unwrap_or(0),
-        operation: refused.operation.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1),
+        operation: refused
+            .operation
+            .and_then(|index| i64::try_from(index).ok())
+            .unwrap_or(-1),
         violations: match violations.is_empty() {
             true => Vec::new().into(),
             false => store::canonical(&Value::Array(violations)).into(),
@@ -704,7 +889,12 @@ fn history_entry(entry: &store::Entry) -> HistoryEntry {
     });
     if let Value::Object(members) = &mut item {
         members.extend(entry.from.map(|from| ("from".to_owned(), from.into())));
-        members.extend(entry.reason.clone().map(|reason| ("reason".to_owned(), reason.into())));
+        members.extend(
+            entry
+                .reason
+                .clone()
+                .map(|reason| ("reason".to_owned(), reason.into())),
+        );
     }
     HistoryEntry {
         generation: entry.generation,

@@ -5,7 +5,12 @@ use hotshoe_abi::{Failure, failure_kind};
 
 /// A failure with the given kind and text.
 pub(crate) fn failure(kind: u8, message: impl Into<String>) -> Failure {
-    Failure { kind, code: "".into(), message: message.into().into(), fix: "".into() }
+    Failure {
+        kind,
+        code: "".into(),
+        message: message.into().into(),
+        fix: "".into(),
+    }
 }
 
 /// The component, or the host, is gone.

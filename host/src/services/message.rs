@@ -63,8 +63,15 @@ struct Inner<O> {
 
 impl<O> Default for Mailbox<O> {
     fn default() -> Self {
-        let inner = Inner { items: VecDeque::new(), mail: 0, door: Door::NotReady };
-        Self { inner: Mutex::new(inner), arrived: Condvar::new() }
+        let inner = Inner {
+            items: VecDeque::new(),
+            mail: 0,
+            door: Door::NotReady,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            arrived: Condvar::new(),
+        }
     }
 }
 
@@ -79,7 +86,9 @@ impl<O> Mailbox<O> {
             }
             Door::Closed => return Err(closed(&format!("plugin `{to}`"))),
             Door::Open if inner.mail >= MAILBOX_LEN_MAX => {
-                let text = format!("the mailbox of plugin `{to}` is full ({MAILBOX_LEN_MAX} messages wait)");
+                let text = format!(
+                    "the mailbox of plugin `{to}` is full ({MAILBOX_LEN_MAX} messages wait)"
+                );
                 return Err(failure(failure_kind::FULL, text));
             }
             Door::Open => {}
@@ -110,8 +119,10 @@ impl<O> Mailbox<O> {
         let mut inner = self.inner.lock();
         inner.door = Door::Closed;
         inner.mail = 0;
-        let (mail, orders): (VecDeque<_>, VecDeque<_>) =
-            inner.items.drain(..).partition(|item| matches!(item, Item::Mail(_)));
+        let (mail, orders): (VecDeque<_>, VecDeque<_>) = inner
+            .items
+            .drain(..)
+            .partition(|item| matches!(item, Item::Mail(_)));
         inner.items = orders;
         mail.into_iter()
             .filter_map(|item| match item {
@@ -188,7 +199,10 @@ impl PostOffice {
     /// Enters an instance, with the way to its driver if it has one.
     pub(crate) fn enter(&self, name: &str, driver: Option<ToDriver>) -> Arc<Counts> {
         let counts = Arc::new(Counts::default());
-        let address = Address { counts: Arc::clone(&counts), driver };
+        let address = Address {
+            counts: Arc::clone(&counts),
+            driver,
+        };
         self.drivers.write().insert(name.to_owned(), address);
         counts
     }
@@ -199,13 +213,19 @@ impl PostOffice {
     }
 
     pub(crate) fn counts(&self, name: &str) -> Option<Arc<Counts>> {
-        self.drivers.read().get(name).map(|address| Arc::clone(&address.counts))
+        self.drivers
+            .read()
+            .get(name)
+            .map(|address| Arc::clone(&address.counts))
     }
 
     fn post(&self, to: &str, mail: Mail) -> Result<(), Failure> {
         // Cloned out: no lock is held while a mailbox is reached.
         let Some(address) = self.drivers.read().get(to).cloned() else {
-            return Err(failure(failure_kind::UNKNOWN, format!("unknown plugin `{to}`")));
+            return Err(failure(
+                failure_kind::UNKNOWN,
+                format!("unknown plugin `{to}`"),
+            ));
         };
         let Some(driver) = address.driver else {
             let text = format!("plugin `{to}` has no driver to receive messages");
@@ -223,18 +243,40 @@ impl PostOffice {
     /// Sends one way.
     pub(crate) fn tell(&self, to: &str, bytes: &[u8]) -> Result<(), Failure> {
         check_len(bytes.len())?;
-        self.post(to, Mail { bytes: bytes.to_vec(), reply: None, deadline: None })
+        self.post(
+            to,
+            Mail {
+                bytes: bytes.to_vec(),
+                reply: None,
+                deadline: None,
+            },
+        )
     }
 
     /// Sends and hands the answer to `reply`, which is called at most once and not after the deadline matters.
-    pub(crate) fn ask_with(&self, to: &str, bytes: &[u8], deadline: Duration, reply: Reply) -> Result<(), Failure> {
+    pub(crate) fn ask_with(
+        &self,
+        to: &str,
+        bytes: &[u8],
+        deadline: Duration,
+        reply: Reply,
+    ) -> Result<(), Failure> {
         check_len(bytes.len())?;
-        let mail = Mail { bytes: bytes.to_vec(), reply: Some(reply), deadline: Instant::now().checked_add(deadline) };
+        let mail = Mail {
+            bytes: bytes.to_vec(),
+            reply: Some(reply),
+            deadline: Instant::now().checked_add(deadline),
+        };
         self.post(to, mail)
     }
 
     /// Sends and waits on the calling thread, which is the asker's own.
-    pub(crate) fn ask(&self, to: &str, bytes: &[u8], deadline: Duration) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn ask(
+        &self,
+        to: &str,
+        bytes: &[u8],
+        deadline: Duration,
+    ) -> Result<Vec<u8>, Failure> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |answer| {
             // The asker may have stopped waiting.
@@ -244,7 +286,10 @@ impl PostOffice {
         match receiver.recv_timeout(deadline) {
             Ok(answer) => answer,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                let text = format!("plugin `{to}` did not answer within {} ms", deadline.as_millis());
+                let text = format!(
+                    "plugin `{to}` did not answer within {} ms",
+                    deadline.as_millis()
+                );
                 Err(failure(failure_kind::TIMEOUT, text))
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(closed(&format!("plugin `{to}`"))),

@@ -5,7 +5,7 @@ use hotshoe_abi::{Failure, failure_kind, metric_kind};
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode_registry},
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry as PrometheusRegistry,
 };
@@ -93,12 +93,25 @@ impl Registry {
             return Err(failure(failure_kind::ERROR, text));
         }
         if metrics.len() >= METRICS_PER_COMPONENT_MAX {
-            let text = format!("a component may have {METRICS_PER_COMPONENT_MAX} metrics, `{name}` is one more");
+            let text = format!(
+                "a component may have {METRICS_PER_COMPONENT_MAX} metrics, `{name}` is one more"
+            );
             return Err(failure(failure_kind::FULL, text));
         }
-        let len = if kind == metric_kind::HISTOGRAM { bounds.len() + 2 } else { 1 };
+        let len = if kind == metric_kind::HISTOGRAM {
+            bounds.len() + 2
+        } else {
+            1
+        };
         let cells: &'static [AtomicU64] = Box::leak((0..len).map(|_| AtomicU64::new(0)).collect());
-        metrics.insert(name.to_owned(), Metric { kind, bounds: bounds.to_vec(), cells });
+        metrics.insert(
+            name.to_owned(),
+            Metric {
+                kind,
+                bounds: bounds.to_vec(),
+                cells,
+            },
+        );
         Ok(cells)
     }
 
@@ -111,7 +124,9 @@ impl Registry {
     pub(crate) fn read(&self) -> Vec<Reading> {
         let owners = self.0.lock();
         let all = owners.iter().flat_map(|(owner, metrics)| {
-            metrics.iter().map(move |(name, metric)| (owner.clone(), name.clone(), metric.read()))
+            metrics
+                .iter()
+                .map(move |(name, metric)| (owner.clone(), name.clone(), metric.read()))
         });
         all.collect()
     }
@@ -119,7 +134,9 @@ impl Registry {
 
 fn check(kind: u8, name: &str, bounds: &[f64]) -> Result<(), String> {
     let mut bytes = name.bytes();
-    let head = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+    let head = bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
     let tail = bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.');
     if !head || !tail || name.len() > NAME_LEN_BYTES_MAX {
         return Err(format!(
@@ -130,10 +147,13 @@ fn check(kind: u8, name: &str, bounds: &[f64]) -> Result<(), String> {
     match kind {
         metric_kind::COUNTER | metric_kind::GAUGE => Ok(()),
         metric_kind::HISTOGRAM => {
-            let rising = bounds.windows(2).all(|pair| pair[0] < pair[1]) && bounds.iter().all(|bound| bound.is_finite());
+            let rising = bounds.windows(2).all(|pair| pair[0] < pair[1])
+                && bounds.iter().all(|bound| bound.is_finite());
             match rising && (1..=BOUNDS_MAX).contains(&bounds.len()) {
                 true => Ok(()),
-                false => Err(format!("histogram `{name}` wants 1 to {BOUNDS_MAX} rising, finite bounds")),
+                false => Err(format!(
+                    "histogram `{name}` wants 1 to {BOUNDS_MAX} rising, finite bounds"
+                )),
             }
         }
         other => Err(format!("this host knows no metric kind {other}")),
@@ -142,13 +162,22 @@ fn check(kind: u8, name: &str, bounds: &[f64]) -> Result<(), String> {
 
 impl Metric {
     fn read(&self) -> MetricValue {
-        let cell = |index: usize| self.cells.get(index).map_or(0, |cell| cell.load(Ordering::Relaxed));
+        let cell = |index: usize| {
+            self.cells
+                .get(index)
+                .map_or(0, |cell| cell.load(Ordering::Relaxed))
+        };
         match self.kind {
             metric_kind::COUNTER => MetricValue::Counter { count: cell(0) },
-            metric_kind::GAUGE => MetricValue::Gauge { value: f64::from_bits(cell(0)) },
+            metric_kind::GAUGE => MetricValue::Gauge {
+                value: f64::from_bits(cell(0)),
+            },
             _ => {
                 let bounds = self.bounds.iter().copied().map(Some).chain([None]);
-                let buckets: Vec<_> = bounds.enumerate().map(|(index, bound)| (bound, cell(index))).collect();
+                let buckets: Vec<_> = bounds
+                    .enumerate()
+                    .map(|(index, bound)| (bound, cell(index)))
+                    .collect();
                 MetricValue::Histogram {
                     count: buckets.iter().map(|(_, count)| count).sum(),
                     sum: f64::from_bits(cell(self.bounds.len() + 1)),
@@ -178,23 +207,31 @@ struct Scrape {
 /// Everything in Prometheus' text format.
 pub(crate) fn render(registry: &Registry, host: Vec<HostMetric>) -> String {
     let mut prometheus = PrometheusRegistry::with_prefix("hotshoe");
-    prometheus.register_collector(Box::new(Scrape { plugins: registry.read(), host }));
+    prometheus.register_collector(Box::new(Scrape {
+        plugins: registry.read(),
+        host,
+    }));
     let mut text = String::new();
     // Writing to a String fails only where a metric's own encoding does; what came before it is still worth having.
-    let _ = encode_registry(&mut text, &prometheus);
+    let _ = encode(&mut text, &prometheus);
     text
 }
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         for metric in &self.host {
-            let kind = if metric.counter { MetricType::Counter } else { MetricType::Gauge };
+            let kind = if metric.counter {
+                MetricType::Counter
+            } else {
+                MetricType::Gauge
+            };
             let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
             for (labels, value) in &metric.values {
                 let encoder = family.encode_family(labels)?;
                 match metric.counter {
                     true => ConstCounter::new(*value).encode(encoder)?,
-                    false => ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)).encode(encoder)?,
+                    false => ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX))
+                        .encode(encoder)?,
                 }
             }
         }
@@ -206,11 +243,18 @@ impl Collector for Scrape {
                 MetricValue::Gauge { .. } => "gauge",
                 MetricValue::Histogram { .. } => "histogram",
             };
-            families.entry((format!("plugin_{}", metric.1.replace('.', "_")), kind)).or_default().push(metric);
+            families
+                .entry((format!("plugin_{}", metric.1.replace('.', "_")), kind))
+                .or_default()
+                .push(metric);
         }
         let clashes = |name: &str| families.keys().filter(|(other, _)| other == name).count() > 1;
         for ((name, kind), metrics) in &families {
-            let name = if clashes(name) { format!("{name}_{kind}") } else { name.clone() };
+            let name = if clashes(name) {
+                format!("{name}_{kind}")
+            } else {
+                name.clone()
+            };
             encode_family(&mut encoder, &name, metrics)?;
         }
         Ok(())
@@ -229,7 +273,10 @@ fn encode_family(
     };
     let mut family = encoder.encode_descriptor(name, "A metric of a plugin's", None, kind)?;
     for (owner, _, value) in metrics {
-        let mut labels = vec![("plugin", owner.instance.clone()), ("component", owner.component.to_owned())];
+        let mut labels = vec![
+            ("plugin", owner.instance.clone()),
+            ("component", owner.component.to_owned()),
+        ];
         if owner.component == "executor" {
             labels.push(("executor", owner.executor.clone()));
         }
@@ -237,10 +284,18 @@ fn encode_family(
         match value {
             MetricValue::Counter { count } => ConstCounter::new(*count).encode(encoder)?,
             MetricValue::Gauge { value } => ConstGauge::new(*value).encode(encoder)?,
-            MetricValue::Histogram { count, sum, buckets } => {
-                let buckets: Vec<(f64, u64)> =
-                    buckets.iter().map(|(bound, count)| (bound.unwrap_or(f64::MAX), *count)).collect();
-                encoder.encode_histogram::<prometheus_client::encoding::NoLabelSet>(*sum, *count, &buckets, None)?;
+            MetricValue::Histogram {
+                count,
+                sum,
+                buckets,
+            } => {
+                let buckets: Vec<(f64, u64)> = buckets
+                    .iter()
+                    .map(|(bound, count)| (bound.unwrap_or(f64::INFINITY), *count))
+                    .collect();
+                encoder.encode_histogram::<prometheus_client::encoding::NoLabelSet>(
+                    *sum, *count, &buckets, None,
+                )?;
             }
         }
     }
@@ -252,18 +307,32 @@ mod tests {
     use super::*;
 
     fn owner(instance: &str) -> Owner {
-        Owner { instance: instance.into(), component: "driver", executor: "driver".into() }
+        Owner {
+            instance: instance.into(),
+            component: "driver",
+            executor: "driver".into(),
+        }
     }
 
     #[test]
     fn the_same_name_gives_the_same_cells_and_another_kind_is_refused() {
         let registry = Registry::default();
-        let first = registry.cells(&owner("a"), metric_kind::COUNTER, "hits", &[]).unwrap();
+        let first = registry
+            .cells(&owner("a"), metric_kind::COUNTER, "hits", &[])
+            .unwrap();
         first[0].store(3, Ordering::Relaxed);
-        let again = registry.cells(&owner("a"), metric_kind::COUNTER, "hits", &[]).unwrap();
+        let again = registry
+            .cells(&owner("a"), metric_kind::COUNTER, "hits", &[])
+            .unwrap();
         assert_eq!(again[0].load(Ordering::Relaxed), 3);
-        assert!(registry.cells(&owner("a"), metric_kind::GAUGE, "hits", &[]).is_err());
-        let other = registry.cells(&owner("b"), metric_kind::COUNTER, "hits", &[]).unwrap();
+        assert!(
+            registry
+                .cells(&owner("a"), metric_kind::GAUGE, "hits", &[])
+                .is_err()
+        );
+        let other = registry
+            .cells(&owner("b"), metric_kind::COUNTER, "hits", &[])
+            .unwrap();
         assert_eq!(other[0].load(Ordering::Relaxed), 0);
     }
 
@@ -278,21 +347,36 @@ mod tests {
             (metric_kind::HISTOGRAM, "h", &[f64::NAN]),
             (77, "a", &[]),
         ] {
-            assert!(check(kind, name, bounds).is_err(), "{kind} {name} {bounds:?}");
+            assert!(
+                check(kind, name, bounds).is_err(),
+                "{kind} {name} {bounds:?}"
+            );
         }
     }
 
     #[test]
     fn the_scrape_carries_values_and_labels() {
         let registry = Registry::default();
-        registry.cells(&owner("a"), metric_kind::GAUGE, "driverMetric", &[]).unwrap()[0]
+        registry
+            .cells(&owner("a"), metric_kind::GAUGE, "driverMetric", &[])
+            .unwrap()[0]
             .store(42.0_f64.to_bits(), Ordering::Relaxed);
-        let histogram = registry.cells(&owner("a"), metric_kind::HISTOGRAM, "lat.ms", &[1.0, 2.0]).unwrap();
+        let histogram = registry
+            .cells(&owner("a"), metric_kind::HISTOGRAM, "lat.ms", &[1.0, 2.0])
+            .unwrap();
         histogram[2].store(5, Ordering::Relaxed);
         histogram[3].store(50.0_f64.to_bits(), Ordering::Relaxed);
         let text = render(&registry, Vec::new());
-        assert!(text.contains("hotshoe_plugin_driverMetric{plugin=\"a\",component=\"driver\"} 42.0\n"), "{text}");
-        assert!(text.contains("hotshoe_plugin_lat_ms_bucket{le=\"+Inf\",plugin=\"a\",component=\"driver\"} 5\n"), "{text}");
+        assert!(
+            text.contains("hotshoe_plugin_driverMetric{plugin=\"a\",component=\"driver\"} 42.0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "hotshoe_plugin_lat_ms_bucket{le=\"+Inf\",plugin=\"a\",component=\"driver\"} 5\n"
+            ),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

@@ -113,13 +113,19 @@ impl Watch {
         self.since_us.store(now_us() + 1, Ordering::Release);
         let answer = call();
         self.since_us.store(0, Ordering::Release);
-        (answer, self.overran.load(Ordering::Relaxed) && self.overran.swap(false, Ordering::AcqRel))
+        (
+            answer,
+            self.overran.load(Ordering::Relaxed) && self.overran.swap(false, Ordering::AcqRel),
+        )
     }
 
     fn in_call(&self) -> Option<(Method, Duration)> {
         let since = self.since_us.load(Ordering::Acquire).checked_sub(1)?;
         let method = *Method::ALL.get(usize::from(self.method.load(Ordering::Relaxed)))?;
-        Some((method, Duration::from_micros(now_us().saturating_sub(since))))
+        Some((
+            method,
+            Duration::from_micros(now_us().saturating_sub(since)),
+        ))
     }
 
     /// What is left of the deadline of the call in hand.
@@ -132,12 +138,19 @@ impl Watch {
     fn overrun(self: &Arc<Self>) -> Option<Overrun> {
         let (method, elapsed) = self.in_call()?;
         // The supervisor keeps timers of its own for what it orders on a driver's or checker's thread.
-        let ordered = matches!(method, Method::Init | Method::RegisterMetrics | Method::Shutdown);
+        let ordered = matches!(
+            method,
+            Method::Init | Method::RegisterMetrics | Method::Shutdown
+        );
         if ordered && self.executor.is_none() {
             return None;
         }
         let late = elapsed >= method.deadline(&self.instance);
-        (late && !self.overran.swap(true, Ordering::AcqRel)).then(|| Overrun { watch: Arc::clone(self), method, elapsed })
+        (late && !self.overran.swap(true, Ordering::AcqRel)).then(|| Overrun {
+            watch: Arc::clone(self),
+            method,
+            elapsed,
+        })
     }
 }
 
@@ -168,7 +181,12 @@ impl Watches {
 
     /// The calls that have overrun since the last time.
     pub(crate) fn overruns(&self) -> Vec<Overrun> {
-        self.0.lock().iter().filter_map(Weak::upgrade).filter_map(|watch| watch.overrun()).collect()
+        self.0
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter_map(|watch| watch.overrun())
+            .collect()
     }
 
     /// How often to look, so that the shortest deadline is noticed within a tenth of itself; `None` where nothing is
@@ -176,8 +194,14 @@ impl Watches {
     pub(crate) fn interval(&self) -> Option<Duration> {
         let watches = self.0.lock();
         let deadlines = watches.iter().filter_map(Weak::upgrade).map(|watch| {
-            Method::ALL.iter().map(|method| method.deadline(&watch.instance)).min().unwrap_or(Duration::from_secs(1))
+            Method::ALL
+                .iter()
+                .map(|method| method.deadline(&watch.instance))
+                .min()
+                .unwrap_or(Duration::from_secs(1))
         });
-        deadlines.min().map(|shortest| (shortest / 10).clamp(Duration::from_millis(10), Duration::from_millis(100)))
+        deadlines.min().map(|shortest| {
+            (shortest / 10).clamp(Duration::from_millis(10), Duration::from_millis(100))
+        })
     }
 }

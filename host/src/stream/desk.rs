@@ -148,7 +148,14 @@ impl Desk {
         let mut inner = self.inner.lock();
         let id = inner.next_in;
         inner.next_in += 1;
-        inner.done.insert(id, Completed { run: None, outcome, note });
+        inner.done.insert(
+            id,
+            Completed {
+                run: None,
+                outcome,
+                note,
+            },
+        );
         self.completed.notify_one();
     }
 
@@ -180,7 +187,12 @@ impl Desk {
     }
 
     /// Queues a broadcast.
-    pub(crate) fn deliver(&self, executor: ExecutorId, instance: InstanceId, message: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn deliver(
+        &self,
+        executor: ExecutorId,
+        instance: InstanceId,
+        message: &[u8],
+    ) -> Result<(), Failure> {
         let mut inner = self.inner.lock();
         let place = executor.0 as usize;
         let inbox = &mut inner.inboxes[place];
@@ -214,7 +226,8 @@ impl Desk {
                 return None;
             }
             // What a driver broadcast before its executors were told to stop is still theirs.
-            let messages_first = matches!(inbox.orders.front(), Some(Order::Stop)) && !inbox.messages.is_empty();
+            let messages_first =
+                matches!(inbox.orders.front(), Some(Order::Stop)) && !inbox.messages.is_empty();
             if !messages_first {
                 if let Some(order) = inbox.orders.pop_front() {
                     return Some(Work::Order(order));
@@ -244,7 +257,11 @@ impl Desk {
             return;
         }
         inbox.in_hand = None;
-        let completed = Completed { run: Some(Arc::clone(run)), outcome, note: None };
+        let completed = Completed {
+            run: Some(Arc::clone(run)),
+            outcome,
+            note: None,
+        };
         inner.done.insert(run.id, completed);
         // The sink waits for the next in order, and nobody else does, unless everything is being put down.
         if run.id == inner.next_out || self.is_cancelled() {
@@ -273,7 +290,10 @@ impl Desk {
             let next = inner.next_out;
             if let Some(completed) = inner.done.remove(&next) {
                 inner.next_out += 1;
-                inner.records_out += completed.run.as_ref().map_or(0, |run| run.batch.len() as u64);
+                inner.records_out += completed
+                    .run
+                    .as_ref()
+                    .map_or(0, |run| run.batch.len() as u64);
                 self.room.notify_one();
                 return Some(completed);
             }
@@ -292,7 +312,11 @@ impl Desk {
     }
 
     /// Orders an executor to finish and waits for what it writes; `None` where it cannot.
-    pub(crate) fn finish(&self, executor: ExecutorId, run: Arc<TaskRun>) -> Option<Result<Batch, String>> {
+    pub(crate) fn finish(
+        &self,
+        executor: ExecutorId,
+        run: Arc<TaskRun>,
+    ) -> Option<Result<Batch, String>> {
         let place = executor.0 as usize;
         let mut inner = self.inner.lock();
         if !inner.inboxes[place].open {

@@ -83,8 +83,11 @@ pub(crate) fn open(config: &StreamConfig, stdout: Option<OwnedFd>) -> Result<Ope
         (config_file::Sink::File(path), _) => SinkSpec::File(path.clone()),
         (config_file::Sink::Stdout, Some(stdout)) => SinkSpec::Stdout(stdout),
         (config_file::Sink::Stdout, None) => {
-            let headline = "sink = \"stdout\", and this program has handed the host no descriptor for it";
-            return Err(Problem::usage("no-stdout", headline).fix("call Builder::stdout, or name a file"));
+            let headline =
+                "sink = \"stdout\", and this program has handed the host no descriptor for it";
+            return Err(
+                Problem::usage("no-stdout", headline).fix("call Builder::stdout, or name a file")
+            );
         }
     };
     if let (Endpoint::File(from), SinkSpec::File(to)) = (&endpoint, &spec) {
@@ -100,7 +103,11 @@ pub(crate) fn open(config: &StreamConfig, stdout: Option<OwnedFd>) -> Result<Ope
     if let Some(address) = source.local_addr() {
         tracing::info!(%address, "the source listens");
     }
-    Ok(Opened { source, sink, dead_letters })
+    Ok(Opened {
+        source,
+        sink,
+        dead_letters,
+    })
 }
 
 /// A sink is emptied when it is opened; a source would be lost with it.
@@ -189,21 +196,40 @@ impl Reader {
         let mut batch = Batch::new();
         match self.source.next(&mut batch) {
             Ok(Cut::Batch) => {
-                self.counts.records_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                self.counts
+                    .records_in
+                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
                 // Pinned here, after the read and in batch order: a change that was acknowledged before these records were
                 // read is in the set, and generations never go back in the output.
                 let services = &self.services;
-                self.desk.submit(|id| TaskRun { id, pin: services.config.pin(), batch })
+                self.desk.submit(|id| TaskRun {
+                    id,
+                    pin: services.config.pin(),
+                    batch,
+                })
             }
             Ok(Cut::End | Cut::Stopped) => false,
-            Err(SourceError::TooLong { source, offset, len, record_max, kept }) if self.dead_letters_kept => {
-                let reason = format!("a record of {len} bytes is over record_max = {record_max} ({source})");
-                let note = Unreadable { offset, len, kept, reason };
+            Err(SourceError::TooLong {
+                source,
+                offset,
+                len,
+                record_max,
+                kept,
+            }) if self.dead_letters_kept => {
+                let reason =
+                    format!("a record of {len} bytes is over record_max = {record_max} ({source})");
+                let note = Unreadable {
+                    offset,
+                    len,
+                    kept,
+                    reason,
+                };
                 self.desk.submit_completed(Batch::new().into(), Some(note));
                 true
             }
             Err(error) => {
-                self.desk.submit_completed(Outcome::Fatal(error.problem()), None);
+                self.desk
+                    .submit_completed(Outcome::Fatal(error.problem()), None);
                 false
             }
         }
@@ -269,9 +295,11 @@ impl Writer {
         }
         let headline = format!("the drain ended with {undelivered} records read and not delivered");
         tracing::warn!(undelivered, "records were read and not delivered");
-        Err(Problem::error(ExitCode::Shutdown, Blame::Plugin, "drain-overran", headline)
-            .wanted("every record that was read delivered within [executors] drain")
-            .fix("raise [executors] drain, or find out what the processors wait for"))
+        Err(
+            Problem::error(ExitCode::Shutdown, Blame::Plugin, "drain-overran", headline)
+                .wanted("every record that was read delivered within [executors] drain")
+                .fix("raise [executors] drain, or find out what the processors wait for"),
+        )
     }
 
     fn deliver_all(&mut self) -> Result<(), Halt> {
@@ -306,7 +334,9 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), Halt> {
-        self.counts.records_out.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.counts
+            .records_out
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
         Ok(self.sink.write(batch)?)
     }
 
@@ -317,27 +347,51 @@ impl Writer {
         }
         for (index, reason) in faults {
             let record = run.batch.record(index);
-            self.keep(run.batch.source_offset(index), record.len() as u64, record, &reason)?;
+            self.keep(
+                run.batch.source_offset(index),
+                record.len() as u64,
+                record,
+                &reason,
+            )?;
         }
         Ok(())
     }
 
     fn keep(&mut self, offset: u64, len: u64, record: &[u8], reason: &str) -> Result<(), Halt> {
-        let Some(dead_letters) = self.dead_letters.as_mut() else { return Ok(()) };
+        let Some(dead_letters) = self.dead_letters.as_mut() else {
+            return Ok(());
+        };
         self.counts.dead_letters.fetch_add(1, Ordering::Relaxed);
-        let letter = Letter { at: SystemTime::now(), source: &self.source_name, offset, len, reason, record };
-        dead_letters.append(&letter).map_err(|error| Halt::Failed(error.problem()))
+        let letter = Letter {
+            at: SystemTime::now(),
+            source: &self.source_name,
+            offset,
+            len,
+            reason,
+            record,
+        };
+        dead_letters
+            .append(&letter)
+            .map_err(|error| Halt::Failed(error.problem()))
     }
 
     fn record_failed(&self, run: &TaskRun, faults: &[(usize, String)]) -> Problem {
-        let (first, reason) = faults.first().map_or((0, ""), |(index, reason)| (*index, reason.as_str()));
+        let (first, reason) = faults
+            .first()
+            .map_or((0, ""), |(index, reason)| (*index, reason.as_str()));
         let more = match faults.len() {
             0 | 1 => String::new(),
             n => format!(" (and {} more of its batch)", n - 1),
         };
         let offset = run.batch.source_offset(first);
-        let headline = format!("the record at byte {offset} of {} failed{more}: {reason}", self.source_name);
-        let record = String::from_utf8_lossy(run.batch.record(first)).escape_debug().take(64).collect::<String>();
+        let headline = format!(
+            "the record at byte {offset} of {} failed{more}: {reason}",
+            self.source_name
+        );
+        let record = String::from_utf8_lossy(run.batch.record(first))
+            .escape_debug()
+            .take(64)
+            .collect::<String>();
         Problem::error(ExitCode::Running, Blame::Plugin, "record-failed", headline)
             .found(format!("\"{record}\""))
             .fix("mend the plugin or the record, or say on_error = \"dead-letter\" and dead_letter = \"PATH\" in [stream]")
@@ -346,12 +400,17 @@ impl Writer {
     /// All records are through: processors write what they have left, executor by executor.
     fn finish(&mut self) -> Result<(), Halt> {
         for number in 0..self.executors {
-            let run = TaskRun { id: 0, batch: Batch::new(), pin: self.services.config.pin() };
+            let run = TaskRun {
+                id: 0,
+                batch: Batch::new(),
+                pin: self.services.config.pin(),
+            };
             match self.desk.finish(ExecutorId(number), Arc::new(run)) {
                 None => {}
                 Some(Ok(batch)) => self.write(&batch)?,
                 Some(Err(reason)) => {
-                    let problem = Problem::error(ExitCode::Running, Blame::Plugin, "finish-failed", reason);
+                    let problem =
+                        Problem::error(ExitCode::Running, Blame::Plugin, "finish-failed", reason);
                     return Err(Halt::Failed(problem));
                 }
             }
@@ -362,13 +421,22 @@ impl Writer {
 
 /// Runs a task to its end: again after a failure, and record by record at last, so that exactly the records at fault are
 /// named and the others go on.
-pub(crate) fn run_task(slot: &mut Slot, run: &TaskRun, policy: &Policy, counts: &Counts) -> Outcome {
+pub(crate) fn run_task(
+    slot: &mut Slot,
+    run: &TaskRun,
+    policy: &Policy,
+    counts: &Counts,
+) -> Outcome {
     let attempts = policy.retries + 1;
     let mut reason = String::new();
     for attempt in 1..=attempts {
         counts.tasks_started.fetch_add(1, Ordering::Relaxed);
         let singly = attempt == attempts && policy.retries > 0;
-        let made = if singly { slot.attempt_singly(run, attempt) } else { slot.attempt(run, attempt) };
+        let made = if singly {
+            slot.attempt_singly(run, attempt)
+        } else {
+            slot.attempt(run, attempt)
+        };
         let counter = match &made {
             Attempt::Done(_) => &counts.tasks_succeeded,
             Attempt::Partial(..) | Attempt::Failed(_) | Attempt::Cancelled => &counts.tasks_failed,
@@ -385,7 +453,9 @@ pub(crate) fn run_task(slot: &mut Slot, run: &TaskRun, policy: &Policy, counts: 
         }
     }
     // Without retries nobody looked at single records: the whole batch is at fault.
-    let faults = (0..run.batch.len()).map(|index| (index, reason.clone())).collect();
+    let faults = (0..run.batch.len())
+        .map(|index| (index, reason.clone()))
+        .collect();
     Outcome::Delivered(Batch::new(), faults)
 }
 

@@ -95,8 +95,7 @@ processors = [\"a\"]
     let mut host = setup.start();
     host.wait_ready();
     host.send_line("x");
-    let is_receive =
-        |line: &&TraceLine| line.component == "executor" && line.call == "receive";
+    let is_receive = |line: &&TraceLine| line.component == "executor" && line.call == "receive";
     setup.trace().wait("the last message everywhere", |lines| {
         let last = lines
             .iter()
@@ -194,8 +193,7 @@ fn a30_an_optional_one_is_tried_as_often_and_the_host_goes_on_without_it() {
         .key("required = false")
         .set("stamps = true")
         .act("hook = \"executor-init\", crime = \"fail\", text = \"no room on this machine\"");
-    let tables =
-        format!("{TWO_EXECUTORS}[stream]\nsource = \"stdin\"\nprocessors = [\"a\"]\n");
+    let tables = format!("{TWO_EXECUTORS}[stream]\nsource = \"stdin\"\nprocessors = [\"a\"]\n");
     setup.entries(&tables, &[setup.misbehave("a"), b]);
     let mut host = setup.start();
     host.wait_ready();
@@ -206,7 +204,10 @@ fn a30_an_optional_one_is_tried_as_often_and_the_host_goes_on_without_it() {
     let b = host.instance("b");
     assert_eq!(b["state"], "failed", "{b:#}");
     assert!(
-        b["reason"].as_str().unwrap().contains("no room on this machine"),
+        b["reason"]
+            .as_str()
+            .unwrap()
+            .contains("no room on this machine"),
         "{b:#}"
     );
     let a = host.instance("a");
@@ -234,7 +235,8 @@ fn a30_one_that_starts_at_the_fourth_attempt_is_as_good_as_any() {
         .misbehave("b")
         .set("stamps = true")
         .act("hook = \"executor-init\", crime = \"fail\", text = \"not yet\", times = 3");
-    let tables = "[executors]\nmax_restarts = 3\n[stream]\nsource = \"stdin\"\nprocessors = [\"b\"]\n";
+    let tables =
+        "[executors]\nmax_restarts = 3\n[stream]\nsource = \"stdin\"\nprocessors = [\"b\"]\n";
     setup.entries(tables, &[setup.misbehave("a"), b]);
     let mut host = setup.start();
     host.wait_ready();

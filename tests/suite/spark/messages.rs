@@ -117,7 +117,9 @@ fn a22_asks_are_answered_refused_and_failed_by_name() {
     assert!(outcomes[5].starts_with("Unsupported "), "{outcomes:#?}");
 
     let from_driver = wait_notes(&setup, "a", "driver", "ask", 2);
-    let answered = from_driver.iter().filter(|note| asked(note).1 == "ok reply");
+    let answered = from_driver
+        .iter()
+        .filter(|note| asked(note).1 == "ok reply");
     assert_eq!(answered.count(), 1, "{from_driver:#?}");
     let is_reentrant = |note: &&String| asked(note).1.starts_with("Reentrant ");
     let reentrant: Vec<_> = from_driver.iter().filter(is_reentrant).collect();
@@ -135,8 +137,12 @@ fn a22_a_one_way_message_that_fails_is_counted_and_logged() {
         .misbehave("a")
         .act(&in_executor("crime = \"send\", text = \"boom\""))
         .act(&in_executor("crime = \"send\", text = \"oneway\""))
-        .act(&in_executor("crime = \"send\", text = \"oneway\", to = \"nope\""))
-        .act("hook = \"driver-receive\", crime = \"fail\", text = \"no boom here\", word = \"boom\"");
+        .act(&in_executor(
+            "crime = \"send\", text = \"oneway\", to = \"nope\"",
+        ))
+        .act(
+            "hook = \"driver-receive\", crime = \"fail\", text = \"no boom here\", word = \"boom\"",
+        );
     let stream = "[stream]\nsource = \"stdin\"\nprocessors = [\"a\"]\n";
     setup.entries(stream, &[a]);
     let mut host = setup.start();

@@ -157,17 +157,19 @@ fn a25_a_task_in_hand_is_drained_before_anything_is_shut_down() {
 
 #[test]
 fn a25_a_second_signal_at_once_is_the_same_request() {
-    let setup = Setup::new();
+    let mut setup = Setup::new();
+    let notified = Notified::by(&mut setup);
     let gate = setup.gate("shutdown");
     let b = setup.misbehave("b").act(&gate.act("driver-shutdown"));
     setup.entries(TWO_EXECUTORS, &[setup.misbehave("a"), b]);
     let mut host = setup.start();
     host.wait_ready();
     host.signal(Signal::TERM);
-    setup.trace().wait_call("b", "driver", "shutdown");
-    // In the middle of it, a good deal less than a second after the first.
+    notified.wait("STOPPING=1");
+    // A good deal less than a second after the first, and in the middle of the stop: the gate is closed.
     host.signal(Signal::TERM);
     host.signal(Signal::INT);
+    setup.trace().wait_call("b", "driver", "shutdown");
     gate.open();
     host.assert_exit(0);
     assert_stopped_in_order(&setup);
@@ -192,7 +194,9 @@ fn a25_a_second_signal_later_ends_at_once_with_5_and_names_what_hung() {
     host.wait_exit_within(Duration::from_secs(10));
     host.assert_exit(5);
     let errors = host.errors();
-    let forced = errors.iter().find(|error| error.starts_with("error[stop-forced]: "));
+    let forced = errors
+        .iter()
+        .find(|error| error.starts_with("error[stop-forced]: "));
     assert!(
         forced.is_some_and(|error| error.contains(" b")),
         "{errors:#?}\n{}",
@@ -211,9 +215,9 @@ fn a26_late_messages_are_refused_and_the_counts_add_up() {
         .misbehave("a")
         .act("hook = \"register-metrics\", crime = \"flood\", to = \"b\", text = \"oneway\", thread = true")
         .act(&gate.act("driver-shutdown"));
-    let b = setup
-        .misbehave("b")
-        .act("hook = \"executor-init\", crime = \"flood\", to = \"b\", text = \"oneway\", thread = true");
+    let b = setup.misbehave("b").act(
+        "hook = \"executor-init\", crime = \"flood\", to = \"b\", text = \"oneway\", thread = true",
+    );
     setup.entries("[executors]\ncount = 2\n", &[a, b]);
     let mut host = setup.start();
     host.wait_ready();
@@ -261,9 +265,9 @@ fn check_failing_shutdown(hook: &str, crime: &str) {
         .act("hook = \"driver-shutdown\", crime = \"count\", name = \"wayOut\", value = 3.0")
         .act("hook = \"driver-shutdown\", crime = \"log\", text = \"a word on the way out\"")
         .act(&gate.act("driver-shutdown"));
-    let b = setup
-        .misbehave("b")
-        .act(&format!("hook = {hook:?}, crime = {crime:?}, text = \"cannot let go\""));
+    let b = setup.misbehave("b").act(&format!(
+        "hook = {hook:?}, crime = {crime:?}, text = \"cannot let go\""
+    ));
     setup.entries("", &[a, b, setup.misbehave("c")]);
     let mut host = setup.start();
     host.wait_ready();
@@ -350,7 +354,8 @@ fn a28_so_is_an_executor_shutdown_and_every_driver_is_shut_down() {
 fn listener_threads(pid: u32) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     // A thread may end while it is looked at.
-    let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    let names =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     let mut names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
     names.retain(|name| name.starts_with("cfg-"));
     names.sort();

@@ -37,24 +37,34 @@ pub(super) struct CheckerThread {
 
 impl CheckerThread {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), mailbox: Arc::default(), started: Mutex::new(false) }
+        Self {
+            shared: Arc::clone(shared),
+            mailbox: Arc::default(),
+            started: Mutex::new(false),
+        }
     }
 
     pub(super) fn init(&self, done: Done<Answer>) {
         *self.started.lock() = true;
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        spawn(&self.shared.info.name, "checker", move || Thread::new(shared, mailbox).run());
+        spawn(&self.shared.info.name, "checker", move || {
+            Thread::new(shared, mailbox).run()
+        });
         self.mailbox.order(Order::Init(done));
     }
 
     pub(super) fn check(&self, proposal: Proposal, verdict_to: VerdictTo) {
         if !*self.started.lock() {
-            verdict_to(Err(closed(&format!("the checker of plugin `{}`", self.shared.info.name))));
+            verdict_to(Err(closed(&format!(
+                "the checker of plugin `{}`",
+                self.shared.info.name
+            ))));
             return;
         }
         // Nobody waits for the verdict after this, so it need not be found.
         let until = Instant::now() + self.shared.info.deadlines.check;
-        self.mailbox.order(Order::Check(proposal, until, verdict_to));
+        self.mailbox
+            .order(Order::Check(proposal, until, verdict_to));
     }
 
     pub(super) fn close(&self) {
@@ -75,7 +85,13 @@ struct Thread {
 impl Thread {
     fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox<Order>>) -> Self {
         let watch = shared.services.watches.add(&shared.info, "checker", None);
-        Self { shared, mailbox, watch, closed: Arc::default(), checker: None }
+        Self {
+            shared,
+            mailbox,
+            watch,
+            closed: Arc::default(),
+            checker: None,
+        }
     }
 
     fn run(mut self) {
@@ -83,7 +99,10 @@ impl Thread {
             match self.mailbox.take() {
                 Item::Order(Order::Init(done)) => {
                     let outcome = self.make().map(|()| Answer::Done);
-                    done(outcome.map_err(|failure| self.shared.problem("checker init", ExitCode::Init, &failure)));
+                    done(outcome.map_err(|failure| {
+                        self.shared
+                            .problem("checker init", ExitCode::Init, &failure)
+                    }));
                 }
                 Item::Order(Order::Check(proposal, until, verdict_to)) => {
                     if until > Instant::now() {
@@ -102,8 +121,13 @@ impl Thread {
 
     fn make(&mut self) -> Result<(), Failure> {
         let mut checker = self.shared.part("checker", |instance| instance.checker())?;
-        let host = self.shared.component(Kind::Checker, "driver", &self.closed, Some(&self.watch)).boxed();
-        let (outcome, _) = self.watch.during(Method::Init, || checker.init(host).into_result());
+        let host = self
+            .shared
+            .component(Kind::Checker, "driver", &self.closed, Some(&self.watch))
+            .boxed();
+        let (outcome, _) = self
+            .watch
+            .during(Method::Init, || checker.init(host).into_result());
         outcome.map(|()| self.checker = Some(checker))
     }
 
@@ -111,20 +135,33 @@ impl Thread {
         if self.checker.is_none() {
             self.make()?;
         }
-        let Some(checker) = self.checker.as_mut() else { return Err(closed("the checker")) };
+        let Some(checker) = self.checker.as_mut() else {
+            return Err(closed("the checker"));
+        };
         let asked = hotshoe_abi::Proposal {
             topic: (&*proposal.topic).into(),
             candidate: (&*proposal.candidate).into(),
             current: (&*proposal.current).into(),
             dry_run: proposal.dry_run,
         };
-        let (outcome, overran) = self.watch.during(Method::Check, || checker.check(asked).into_result());
+        let (outcome, overran) = self
+            .watch
+            .during(Method::Check, || checker.check(asked).into_result());
         if overran {
-            self.shared.services.tell(Event::Recovered(self.shared.info.id));
+            self.shared
+                .services
+                .tell(Event::Recovered(self.shared.info.id));
         }
-        if outcome.as_ref().is_err_and(|failure| failure.kind == failure_kind::PANIC) {
+        if outcome
+            .as_ref()
+            .is_err_and(|failure| failure.kind == failure_kind::PANIC)
+        {
             if let Err(failure) = &outcome {
-                tracing::warn!(plugin = self.shared.info.name, "check {}; the change is refused", failure.message);
+                tracing::warn!(
+                    plugin = self.shared.info.name,
+                    "check {}; the change is refused",
+                    failure.message
+                );
             }
             self.checker = None;
         }

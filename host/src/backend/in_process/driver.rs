@@ -35,14 +35,20 @@ pub(super) struct DriverThread {
 
 impl DriverThread {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), mailbox: Arc::default(), started: Mutex::new(false) }
+        Self {
+            shared: Arc::clone(shared),
+            mailbox: Arc::default(),
+            started: Mutex::new(false),
+        }
     }
 
     pub(super) fn init(&self, done: Done<Answer>) {
         let mut started = self.started.lock();
         if !std::mem::replace(&mut *started, true) {
             let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-            spawn(&self.shared.info.name, "driver", move || Thread::new(shared, mailbox).run());
+            spawn(&self.shared.info.name, "driver", move || {
+                Thread::new(shared, mailbox).run()
+            });
         }
         self.mailbox.order(Order::Init(done));
     }
@@ -77,7 +83,13 @@ struct Thread {
 impl Thread {
     fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox<Order>>) -> Self {
         let watch = shared.services.watches.add(&shared.info, "driver", None);
-        Self { shared, mailbox, watch, closed: Arc::default(), driver: None }
+        Self {
+            shared,
+            mailbox,
+            watch,
+            closed: Arc::default(),
+            driver: None,
+        }
     }
 
     fn run(mut self) {
@@ -85,19 +97,29 @@ impl Thread {
             match self.mailbox.take() {
                 Item::Order(Order::Init(done)) => {
                     let outcome = self.init();
-                    done(outcome.map_err(|failure| self.shared.problem("init", ExitCode::Init, &failure)));
+                    done(
+                        outcome.map_err(|failure| {
+                            self.shared.problem("init", ExitCode::Init, &failure)
+                        }),
+                    );
                 }
                 Item::Order(Order::RegisterMetrics(done)) => {
-                    let (outcome, _) = self.watch.during(Method::RegisterMetrics, || call(&mut self.driver, |driver| {
-                        driver.register_metrics().into_result()
+                    let (outcome, _) = self.watch.during(Method::RegisterMetrics, || {
+                        call(&mut self.driver, |driver| {
+                            driver.register_metrics().into_result()
+                        })
+                    });
+                    done(outcome.map(|()| Answer::Done).map_err(|failure| {
+                        self.shared
+                            .problem("register_metrics", ExitCode::Init, &failure)
                     }));
-                    done(outcome
-                        .map(|()| Answer::Done)
-                        .map_err(|failure| self.shared.problem("register_metrics", ExitCode::Init, &failure)));
                 }
                 Item::Order(Order::Shutdown(done)) => {
                     let outcome = self.shutdown();
-                    done(outcome.map_err(|failure| self.shared.problem("shutdown", ExitCode::Shutdown, &failure)));
+                    done(outcome.map_err(|failure| {
+                        self.shared
+                            .problem("shutdown", ExitCode::Shutdown, &failure)
+                    }));
                     return;
                 }
                 Item::Mail(mail) => self.receive(mail),
@@ -109,13 +131,20 @@ impl Thread {
     fn init(&mut self) -> Result<Answer, Failure> {
         self.closed = Arc::default();
         let mut driver = self.shared.part("driver", |instance| instance.driver())?;
-        let host = self.shared.component(Kind::Driver, "driver", &self.closed, Some(&self.watch)).boxed();
+        let host = self
+            .shared
+            .component(Kind::Driver, "driver", &self.closed, Some(&self.watch))
+            .boxed();
         self.shared.initializing.store(true, Ordering::Release);
-        let (outcome, _) = self.watch.during(Method::Init, || driver.init(host).into_result());
+        let (outcome, _) = self
+            .watch
+            .during(Method::Init, || driver.init(host).into_result());
         self.shared.initializing.store(false, Ordering::Release);
         match outcome {
             Ok(extra) => {
-                let pairs = extra.into_iter().map(|pair| (pair.0.into_string(), pair.1.into_string()));
+                let pairs = extra
+                    .into_iter()
+                    .map(|pair| (pair.0.into_string(), pair.1.into_string()));
                 *self.shared.extra.lock() = pairs.collect();
                 self.driver = Some(driver);
                 self.mailbox.open();
@@ -131,23 +160,37 @@ impl Thread {
     }
 
     fn receive(&mut self, mail: Mail) {
-        let late = mail.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let late = mail
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now());
         if late || self.driver.is_none() {
             self.shared.counted(|counts| &counts.dropped);
             return;
         }
         self.shared.counted(|counts| &counts.delivered);
         let (outcome, overran) = self.watch.during(Method::Receive, || {
-            call(&mut self.driver, |driver| driver.receive(mail.bytes.as_slice().into()).into_result())
+            call(&mut self.driver, |driver| {
+                driver.receive(mail.bytes.as_slice().into()).into_result()
+            })
         });
         if overran {
-            self.shared.services.tell(Event::Recovered(self.shared.info.id));
+            self.shared
+                .services
+                .tell(Event::Recovered(self.shared.info.id));
         }
-        let panicked = outcome.as_ref().err().filter(|failure| failure.kind == failure_kind::PANIC).cloned();
+        let panicked = outcome
+            .as_ref()
+            .err()
+            .filter(|failure| failure.kind == failure_kind::PANIC)
+            .cloned();
         if let Err(failure) = &outcome {
             self.shared.counted(|counts| &counts.failed);
             if mail.reply.is_none() && panicked.is_none() {
-                tracing::warn!(plugin = self.shared.info.name, "a one-way message failed: {}", failure.message);
+                tracing::warn!(
+                    plugin = self.shared.info.name,
+                    "a one-way message failed: {}",
+                    failure.message
+                );
             }
         }
         if let Some(reply) = mail.reply {
@@ -155,7 +198,9 @@ impl Thread {
         }
         if let Some(failure) = panicked {
             let problem = self.shared.problem("receive", ExitCode::Running, &failure);
-            self.shared.services.tell(Event::Faulted(self.shared.info.id, problem));
+            self.shared
+                .services
+                .tell(Event::Faulted(self.shared.info.id, problem));
         }
     }
 

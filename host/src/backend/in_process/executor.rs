@@ -12,7 +12,8 @@ use crate::{
     },
 };
 use hotshoe_abi::{
-    BatchRef, ExecutorBox, Failure, OutBatch, Pairs, ProcessorBox, Task, abi_stable::std_types::Tuple2, failure_kind,
+    BatchRef, ExecutorBox, Failure, OutBatch, Pairs, ProcessorBox, Task,
+    abi_stable::std_types::Tuple2, failure_kind,
 };
 use std::sync::{
     Arc,
@@ -48,11 +49,21 @@ impl Parts {
     }
 
     fn make_processor(&mut self) -> Result<(), Failure> {
-        let mut processor = self.shared.part("processor", |instance| instance.processor())?;
-        let add = || self.shared.services.watches.add(&self.shared.info, "processor", Some(self.id));
+        let mut processor = self
+            .shared
+            .part("processor", |instance| instance.processor())?;
+        let add = || {
+            self.shared
+                .services
+                .watches
+                .add(&self.shared.info, "processor", Some(self.id))
+        };
         let watch = Arc::clone(self.processor_watch.get_or_insert_with(add));
         let kind = Kind::Processor(self.id);
-        let host = self.shared.component(kind, &self.name, &self.closed, Some(&watch)).boxed();
+        let host = self
+            .shared
+            .component(kind, &self.name, &self.closed, Some(&watch))
+            .boxed();
         let (outcome, _) = watch.during(Method::Init, || processor.init(host).into_result());
         outcome.map(|()| self.processor = Some(processor))
     }
@@ -66,11 +77,16 @@ impl Parts {
             // The one before it panicked; a new one serves the retry.
             self.make_processor()?;
         }
-        let (Some(processor), Some(watch)) = (self.processor.as_mut(), self.processor_watch.as_ref()) else {
+        let (Some(processor), Some(watch)) =
+            (self.processor.as_mut(), self.processor_watch.as_ref())
+        else {
             return Err(closed("the processor"));
         };
         let (outcome, _) = watch.during(method, || call(processor));
-        if outcome.as_ref().is_err_and(|failure| failure.kind == failure_kind::PANIC) {
+        if outcome
+            .as_ref()
+            .is_err_and(|failure| failure.kind == failure_kind::PANIC)
+        {
             self.processor = None;
         }
         outcome
@@ -86,13 +102,25 @@ impl ExecutorParts for Parts {
         if !self.shared.declared.executor {
             return Ok(());
         }
-        let mut executor = self.shared.part("executor", |instance| instance.executor())?;
-        let watch = self.shared.services.watches.add(&self.shared.info, "executor", Some(self.id));
+        let mut executor = self
+            .shared
+            .part("executor", |instance| instance.executor())?;
+        let watch = self
+            .shared
+            .services
+            .watches
+            .add(&self.shared.info, "executor", Some(self.id));
         let kind = Kind::Executor(self.id);
-        let host = self.shared.component(kind, &self.name, &self.closed, Some(&watch)).boxed();
+        let host = self
+            .shared
+            .component(kind, &self.name, &self.closed, Some(&watch))
+            .boxed();
         let extra: Pairs = {
             let extra = self.shared.extra.lock();
-            extra.iter().map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into())).collect()
+            extra
+                .iter()
+                .map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into()))
+                .collect()
         };
         let (outcome, _) = watch.during(Method::Init, || executor.init(host, extra).into_result());
         outcome.map(|()| self.executor = Some((executor, watch)))
@@ -109,28 +137,43 @@ impl ExecutorParts for Parts {
         if self.retired() {
             return;
         }
-        let Some((executor, watch)) = self.executor.as_mut() else { return };
+        let Some((executor, watch)) = self.executor.as_mut() else {
+            return;
+        };
         let (outcome, _) = match hook {
             Hook::Start => watch.during(Method::OnTaskStart, || executor.on_task_start(task)),
-            Hook::Succeeded => watch.during(Method::OnTaskSucceeded, || executor.on_task_succeeded(task)),
-            Hook::Failed(reason) => {
-                watch.during(Method::OnTaskFailed, || executor.on_task_failed(task, reason.into()))
+            Hook::Succeeded => {
+                watch.during(Method::OnTaskSucceeded, || executor.on_task_succeeded(task))
             }
+            Hook::Failed(reason) => watch.during(Method::OnTaskFailed, || {
+                executor.on_task_failed(task, reason.into())
+            }),
         };
         if let Err(failure) = outcome.into_result() {
             self.shared.hook_errors.fetch_add(1, Ordering::Relaxed);
             let (plugin, executor) = (&self.shared.info.name, &self.name);
             let kind = kind_name(failure.kind);
-            tracing::warn!(plugin, executor, task = task.id, kind, "a task hook failed: {}", failure.message);
+            tracing::warn!(
+                plugin,
+                executor,
+                task = task.id,
+                kind,
+                "a task hook failed: {}",
+                failure.message
+            );
         }
     }
 
     fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure> {
-        self.call_processor(Method::Process, |processor| processor.process(batch, out).into_result())
+        self.call_processor(Method::Process, |processor| {
+            processor.process(batch, out).into_result()
+        })
     }
 
     fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        self.call_processor(Method::Finish, |processor| processor.finish(out).into_result())
+        self.call_processor(Method::Finish, |processor| {
+            processor.finish(out).into_result()
+        })
     }
 
     fn receive(&mut self, message: &[u8]) {
@@ -142,17 +185,28 @@ impl ExecutorParts for Parts {
             return;
         };
         self.shared.counted(|counts| &counts.delivered);
-        let (outcome, _) = watch.during(Method::Receive, || executor.receive(message.into()).into_result());
+        let (outcome, _) = watch.during(Method::Receive, || {
+            executor.receive(message.into()).into_result()
+        });
         if let Err(failure) = outcome {
             self.shared.counted(|counts| &counts.failed);
             let (plugin, executor) = (&self.shared.info.name, &self.name);
-            tracing::warn!(plugin, executor, "a broadcast message failed: {}", failure.message);
+            tracing::warn!(
+                plugin,
+                executor,
+                "a broadcast message failed: {}",
+                failure.message
+            );
         }
     }
 
     fn shutdown(&mut self) -> Result<(), Failure> {
         let outcome = match self.executor.as_mut() {
-            Some((executor, watch)) => watch.during(Method::Shutdown, || executor.shutdown().into_result()).0,
+            Some((executor, watch)) => {
+                watch
+                    .during(Method::Shutdown, || executor.shutdown().into_result())
+                    .0
+            }
             None => Ok(()),
         };
         self.closed.store(true, Ordering::Release);

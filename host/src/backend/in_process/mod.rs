@@ -7,7 +7,9 @@ mod executor;
 mod settings;
 
 pub(crate) use self::settings::Settings;
-use self::{checker::CheckerThread, driver::DriverThread, executor::Parts, settings::check_settings};
+use self::{
+    checker::CheckerThread, driver::DriverThread, executor::Parts, settings::check_settings,
+};
 use super::{Backend, Done, ExecutorParts, refused};
 use crate::{
     error::{Blame, ExitCode, Problem},
@@ -22,8 +24,8 @@ use crate::{
     },
 };
 use hotshoe_abi::{
-    Created, Entry, Failure, InstanceBox, PluginModuleRef, SignalsBox, abi_stable::std_types::RResult, failure_kind,
-    signal_kind,
+    Created, Entry, Failure, InstanceBox, PluginModuleRef, SignalsBox,
+    abi_stable::std_types::RResult, failure_kind, signal_kind,
 };
 use hotshoe_loader::Verified;
 use parking_lot::Mutex;
@@ -99,7 +101,11 @@ impl InProcess {
             folder: Mutex::new(None),
             initializing: Arc::default(),
         });
-        Self { driver: DriverThread::new(&shared), checker: CheckerThread::new(&shared), shared }
+        Self {
+            driver: DriverThread::new(&shared),
+            checker: CheckerThread::new(&shared),
+            shared,
+        }
     }
 
     /// Where the counts of its messages go.
@@ -108,7 +114,11 @@ impl InProcess {
     }
 
     /// Runs `work` on a thread that may be left behind.
-    fn on_loading_thread(&self, done: Done<Answer>, work: impl FnOnce(&Shared) -> Result<Answer, Problem> + Send + 'static) {
+    fn on_loading_thread(
+        &self,
+        done: Done<Answer>,
+        work: impl FnOnce(&Shared) -> Result<Answer, Problem> + Send + 'static,
+    ) {
         let shared = Arc::clone(&self.shared);
         spawn(&self.shared.info.name, "load", move || done(work(&shared)));
     }
@@ -123,7 +133,13 @@ fn spawn(instance: &str, what: &str, work: impl FnOnce() + Send + 'static) {
 }
 
 impl Shared {
-    fn component(&self, kind: Kind, executor: &str, closed: &Arc<AtomicBool>, watch: Option<&Arc<Watch>>) -> Component {
+    fn component(
+        &self,
+        kind: Kind,
+        executor: &str,
+        closed: &Arc<AtomicBool>,
+        watch: Option<&Arc<Watch>>,
+    ) -> Component {
         Component {
             services: Arc::clone(&self.services),
             instance: Arc::clone(&self.info),
@@ -142,7 +158,10 @@ impl Shared {
     }
 
     fn bug(&self, what: &str) -> Problem {
-        let headline = format!("plugin `{}`: {what}; this is a bug of hotshoe's", self.info.name);
+        let headline = format!(
+            "plugin `{}`: {what}; this is a bug of hotshoe's",
+            self.info.name
+        );
         Problem::error(ExitCode::Bug, Blame::Host, "internal", headline)
     }
 
@@ -154,21 +173,33 @@ impl Shared {
     fn part<T>(
         &self,
         component: &str,
-        factory: impl FnOnce(&mut InstanceBox) -> RResult<hotshoe_abi::abi_stable::std_types::ROption<T>, Failure>,
+        factory: impl FnOnce(
+            &mut InstanceBox,
+        )
+            -> RResult<hotshoe_abi::abi_stable::std_types::ROption<T>, Failure>,
     ) -> Result<T, Failure> {
         let mut guard = self.instance.lock();
         let Some(instance) = guard.as_mut() else {
-            return Err(crate::services::failure::closed(&format!("plugin `{}`", self.info.name)));
+            return Err(crate::services::failure::closed(&format!(
+                "plugin `{}`",
+                self.info.name
+            )));
         };
         let part = factory(instance).into_result()?.into_option();
         part.ok_or_else(|| {
-            let text = format!("the manifest declares a {component} part, and the plugin hands none out");
-            Failure { code: "part-missing".into(), ..crate::services::failure::failure(failure_kind::ERROR, text) }
+            let text =
+                format!("the manifest declares a {component} part, and the plugin hands none out");
+            Failure {
+                code: "part-missing".into(),
+                ..crate::services::failure::failure(failure_kind::ERROR, text)
+            }
         })
     }
 
     fn open(&self) -> Result<Answer, Problem> {
-        let Some(origin) = self.origin.lock().take() else { return Err(self.bug("it is opened twice")) };
+        let Some(origin) = self.origin.lock().take() else {
+            return Err(self.bug("it is opened twice"));
+        };
         let module = match origin {
             Origin::Entry(entry) => (entry.module)(),
             Origin::Refused(problem) => return Err(problem),
@@ -186,7 +217,9 @@ impl Shared {
 
     fn schema(&self) -> Result<String, Problem> {
         let schema = self.module()?.settings_schema()();
-        let schema = schema.into_result().map_err(|failure| self.problem("settings schema", ExitCode::Init, &failure))?;
+        let schema = schema
+            .into_result()
+            .map_err(|failure| self.problem("settings schema", ExitCode::Init, &failure))?;
         Ok(schema.into_string())
     }
 
@@ -197,7 +230,9 @@ impl Shared {
 
     fn create(&self) -> Result<Answer, Problem> {
         let closed = Arc::new(AtomicBool::new(false));
-        let host = self.component(Kind::Instance, "driver", &closed, None).boxed();
+        let host = self
+            .component(Kind::Instance, "driver", &closed, None)
+            .boxed();
         let settings = self.settings.value.to_string();
         let created = self.module()?.create()(settings.as_str().into(), host);
         match created {
@@ -257,7 +292,8 @@ impl Backend for InProcess {
     }
 
     fn shutdown(&self, done: Done<Answer>) {
-        let deadline_ms = u64::try_from(self.shared.info.deadlines.shutdown.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms =
+            u64::try_from(self.shared.info.deadlines.shutdown.as_millis()).unwrap_or(u64::MAX);
         self.shared.signal(signal_kind::SHUTDOWN, deadline_ms);
         self.checker.close();
         self.driver.shutdown(done);

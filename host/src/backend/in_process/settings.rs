@@ -19,15 +19,28 @@ pub(crate) struct Settings {
 }
 
 /// Checks an instance's settings against its plugin's own schema: every violation, each with its place, in one problem.
-pub(crate) fn check_settings(instance: &str, schema: &str, settings: &Settings) -> Result<(), Problem> {
+pub(crate) fn check_settings(
+    instance: &str,
+    schema: &str,
+    settings: &Settings,
+) -> Result<(), Problem> {
     let broken = |why: String| {
         let headline = format!("plugin `{instance}`: the schema of its settings is broken: {why}");
-        Problem::error(ExitCode::Refused, error::Blame::Plugin, "schema-invalid", headline)
+        Problem::error(
+            ExitCode::Refused,
+            error::Blame::Plugin,
+            "schema-invalid",
+            headline,
+        )
     };
-    let schema: serde_json::Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
+    let schema: serde_json::Value =
+        serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
+    let validator =
+        jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
     let mut faults = validator.iter_errors(&settings.value);
-    let Some(first) = faults.next() else { return Ok(()) };
+    let Some(first) = faults.next() else {
+        return Ok(());
+    };
     let (pointer, mut text) = explain(&first);
     let hidden = (settings.hidden)(&pointer);
     if hidden {
@@ -70,15 +83,44 @@ fn short(text: &str, len: usize) -> String {
     shown
 }
 
-/// What the schema says of a property at the top, without its description.
+/// What the schema says of the value at a pointer, without its description.
 fn fitting(schema: &Value, pointer: &str) -> Option<String> {
-    let key = pointer.strip_prefix('/').filter(|key| !key.contains('/'))?;
-    let mut property = schema.get("properties")?.get(key)?.clone();
-    if let Some(members) = property.as_object_mut() {
-        members.remove("description");
-        members.remove("title");
+    let mut wanted = part(schema, pointer)?.clone();
+    if let Some(members) = wanted.as_object_mut() {
+        for told_elsewhere in ["$schema", "$defs", "description", "title"] {
+            members.remove(told_elsewhere);
+        }
     }
-    Some(format!("a value that fits {}", short(&property.to_string(), 160)))
+    Some(format!(
+        "a value that fits {}",
+        short(&wanted.to_string(), 160)
+    ))
+}
+
+/// The part of a schema that is about the value at a pointer: through properties, items and local references.
+fn part<'a>(schema: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut at = resolved(schema, schema)?;
+    for segment in pointer.split('/').skip(1) {
+        let key = segment.replace("~1", "/").replace("~0", "~");
+        let next = at
+            .get("properties")
+            .and_then(|known| known.get(&key))
+            .or_else(|| at.get("items"))?;
+        at = resolved(schema, next)?;
+    }
+    Some(at)
+}
+
+/// Follows local references, a few of them: a schema that goes in a circle says nothing.
+fn resolved<'a>(schema: &'a Value, mut at: &'a Value) -> Option<&'a Value> {
+    const REFERENCES_MAX: usize = 16;
+    for _ in 0..REFERENCES_MAX {
+        match at.get("$ref").and_then(Value::as_str) {
+            Some(reference) => at = schema.pointer(reference.strip_prefix('#')?)?,
+            None => return Some(at),
+        }
+    }
+    None
 }
 
 /// The offending place and what is wrong; for an unknown key, that key's.
@@ -90,7 +132,10 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> (String, String) {
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => match unexpected.first() {
             Some(key) => {
                 let escaped = key.replace('~', "~0").replace('/', "~1");
-                (format!("{at}/{escaped}"), format!("`{key}` is not a key of these settings"))
+                (
+                    format!("{at}/{escaped}"),
+                    format!("`{key}` is not a key of these settings"),
+                )
             }
             None => (at, error.to_string()),
         },
@@ -98,16 +143,89 @@ fn explain(error: &jsonschema::ValidationError<'_>) -> (String, String) {
     }
 }
 
-/// The keys that the schema knows where an unknown one was found at the top.
+/// The keys that the schema knows where an unknown one was found.
 fn known_keys(schema: &Value, pointer: &str) -> Option<String> {
-    let key = pointer.strip_prefix('/').filter(|key| !key.contains('/'))?;
-    let known = schema.get("properties")?.as_object()?;
+    let (object, key) = pointer.rsplit_once('/')?;
+    let known = part(schema, object)?.get("properties")?.as_object()?;
     if known.contains_key(key) {
         return None;
     }
     let names: Vec<&str> = known.keys().map(String::as_str).collect();
-    Some(match error::near_misses(key, names.iter().copied()).first() {
-        Some(near) => format!("one of {}; did you mean `{near}`?", names.join(", ")),
-        None => format!("one of {}", names.join(", ")),
-    })
+    Some(
+        match error::near_misses(key, names.iter().copied()).first() {
+            Some(near) => format!("one of {}; did you mean `{near}`?", names.join(", ")),
+            None => format!("one of {}", names.join(", ")),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(settings: Value) -> Problem {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "port": { "type": "integer", "minimum": 1, "description": "where" },
+                "acts": { "type": "array", "items": { "$ref": "#/$defs/Act" } },
+            },
+            "additionalProperties": false,
+            "$defs": {
+                "Act": { "type": "object", "properties": { "times": { "type": "integer" } }, "additionalProperties": false },
+            },
+        });
+        let settings = Settings {
+            value: settings,
+            place: Box::new(|_| {
+                Some(Place {
+                    file: "h.toml".into(),
+                    line: 3,
+                    column: 1,
+                })
+            }),
+            hidden: Box::new(|pointer| pointer == "/secret"),
+        };
+        check_settings("p", &schema.to_string(), &settings).unwrap_err()
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_would_fit_and_what_was_there() {
+        let problem = check(json!({ "port": "x" }));
+        assert_eq!(
+            problem.headline,
+            "plugin `p`: settings.port: \"x\" is not of type \"integer\" (h.toml:3)"
+        );
+        assert_eq!(
+            problem.wanted.unwrap(),
+            r#"a value that fits {"minimum":1,"type":"integer"}"#
+        );
+        assert_eq!(problem.found.unwrap(), "\"x\"");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_known_one() {
+        let problem = check(json!({ "prot": 1 }));
+        assert_eq!(
+            problem.wanted.unwrap(),
+            "one of acts, port; did you mean `port`?"
+        );
+        let problem = check(json!({ "acts": [{ "tims": 1 }] }));
+        assert_eq!(
+            problem.wanted.unwrap(),
+            "one of times; did you mean `times`?"
+        );
+        assert!(
+            problem.headline.contains("settings.acts.0.tims"),
+            "{}",
+            problem.headline
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let problem = check(json!({ "secret": "hunter2" }));
+        assert!(!format!("{problem:#}").contains("hunter2"), "{problem:#}");
+    }
 }

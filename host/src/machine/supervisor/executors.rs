@@ -18,9 +18,8 @@ const EXECUTOR_MARGIN: Duration = Duration::from_secs(1);
 impl Supervisor {
     /// The instances that have something on executors and are not out, in init order.
     fn on_executors(&self) -> Vec<InstanceId> {
-        let lives = |id: &InstanceId| {
-            !self.instances[id.0].out && self.plan_of(*id).parts.on_executors()
-        };
+        let lives =
+            |id: &InstanceId| !self.instances[id.0].out && self.plan_of(*id).parts.on_executors();
         self.plan.order.iter().copied().filter(lives).collect()
     }
 
@@ -39,10 +38,17 @@ impl Supervisor {
             return false;
         }
         let pending = |executor: &Executor| {
-            matches!(executor.state, ExecutorState::Starting | ExecutorState::BackingOff)
+            matches!(
+                executor.state,
+                ExecutorState::Starting | ExecutorState::BackingOff
+            )
         };
-        if self.executors.values().any(pending) || self.settle_exhausted(effects) {
+        if self.executors.values().any(pending) {
             return false;
+        }
+        if self.settle_exhausted(effects) {
+            // Either they start again, or the stop has begun and goes on at once.
+            return self.stopping();
         }
         if self.plan.stream && self.plan.side == Side::Both {
             self.phase = Phase::OpeningStream;
@@ -61,7 +67,10 @@ impl Supervisor {
             plan.init * (u32::from(plan.parts.executor) + u32::from(plan.parts.processor))
         };
         let within = instances.iter().map(deadline).sum::<Duration>() + EXECUTOR_MARGIN;
-        let starting = Executor { state: ExecutorState::Starting, failures: 0 };
+        let starting = Executor {
+            state: ExecutorState::Starting,
+            failures: 0,
+        };
         self.executors.entry(id).or_insert(starting).state = ExecutorState::Starting;
         effects.push(Effect::Arm(Timer::ExecutorStart(id), within));
         effects.push(Effect::StartExecutor(id, instances));
@@ -86,8 +95,11 @@ impl Supervisor {
         let mut again = Vec::new();
         for (id, instance, problem) in exhausted {
             again.push(id);
-            // One report an instance, however many executors it failed.
-            if told.insert(instance) {
+            if problem.blame == Blame::Environment {
+                // No thread to be had: the instance that is named was only the first that would have needed it.
+                self.fail_host(*problem, effects);
+            } else if told.insert(instance) {
+                // One report an instance, however many executors it failed.
                 self.fail_instance(instance, *problem, effects);
             }
         }
@@ -128,7 +140,11 @@ impl Supervisor {
         } else if executor.failures > restarts_max {
             let times = executor.failures;
             let headline = format!("{} ({times} times on executor {})", problem.headline, id.0);
-            let problem = Problem { headline, exit: ExitCode::Executors, ..problem };
+            let problem = Problem {
+                headline,
+                exit: ExitCode::Executors,
+                ..problem
+            };
             executor.state = ExecutorState::Exhausted(instance, Box::new(problem));
         } else {
             executor.state = ExecutorState::BackingOff;
@@ -145,7 +161,9 @@ impl Supervisor {
     }
 
     fn executor_is(&self, id: ExecutorId, state: &ExecutorState) -> bool {
-        self.executors.get(&id).is_some_and(|executor| executor.state == *state)
+        self.executors
+            .get(&id)
+            .is_some_and(|executor| executor.state == *state)
     }
 
     /// Some executor serves, or may yet.
@@ -184,11 +202,20 @@ impl Supervisor {
             }
             ExecutorState::Stopping => {
                 effects.push(Effect::Disarm(Timer::ExecutorStop(id)));
-                self.report(Problem { exit: ExitCode::Shutdown, ..problem }, effects);
+                self.report(
+                    Problem {
+                        exit: ExitCode::Shutdown,
+                        ..problem
+                    },
+                    effects,
+                );
             }
             ExecutorState::Starting => {
                 effects.push(Effect::Disarm(Timer::ExecutorStart(id)));
-                let problem = Problem { exit: ExitCode::Init, ..problem };
+                let problem = Problem {
+                    exit: ExitCode::Init,
+                    ..problem
+                };
                 if required || self.any_executor_left() {
                     let reason = problem.headline.clone();
                     self.fail_instance(instance, problem, effects);
@@ -249,7 +276,10 @@ impl Supervisor {
             }
         }
         let busy = |executor: &Executor| {
-            matches!(executor.state, ExecutorState::Starting | ExecutorState::Stopping)
+            matches!(
+                executor.state,
+                ExecutorState::Starting | ExecutorState::Stopping
+            )
         };
         if self.executors.values().any(busy) {
             return false;
@@ -260,13 +290,20 @@ impl Supervisor {
 
     fn order_executor_stop(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
         self.rest(id, ExecutorState::Stopping);
-        effects.push(Effect::Arm(Timer::ExecutorStop(id), self.executor_stop_deadline()));
+        effects.push(Effect::Arm(
+            Timer::ExecutorStop(id),
+            self.executor_stop_deadline(),
+        ));
         effects.push(Effect::StopExecutor(id));
     }
 
     fn executor_stop_deadline(&self) -> Duration {
         // Also of those that are out: their parts live until then.
-        let on = self.plan.instances.iter().filter(|plan| plan.parts.on_executors());
+        let on = self
+            .plan
+            .instances
+            .iter()
+            .filter(|plan| plan.parts.on_executors());
         on.map(|plan| plan.shutdown).sum::<Duration>() + EXECUTOR_MARGIN
     }
 
@@ -292,11 +329,15 @@ impl Supervisor {
         self.rest(id, ExecutorState::Abandoned);
         let within = human(self.executor_stop_deadline());
         let headline = format!("executor {} did not stop within {within}", id.0);
-        let problem =
-            Problem::error(ExitCode::Shutdown, Blame::Plugin, "shutdown-timeout", headline)
-                .wanted("its task, its messages and every part's shutdown done by then")
-                .found("no answer; what it called last still runs and is left behind")
-                .fix("find out what the plugins on executors wait for, or raise their deadlines");
+        let problem = Problem::error(
+            ExitCode::Shutdown,
+            Blame::Plugin,
+            "shutdown-timeout",
+            headline,
+        )
+        .wanted("its task, its messages and every part's shutdown done by then")
+        .found("no answer; what it called last still runs and is left behind")
+        .fix("find out what the plugins on executors wait for, or raise their deadlines");
         self.report(problem, effects);
     }
 }

@@ -1,9 +1,7 @@
 //! The stream and the orderly stop: drain, executors, then drivers in reverse, each exactly once. It begins once, whatever
 //! asks for it, and nothing that fails meanwhile holds it up.
 
-use super::{
-    Call, Driver, Effect, InstanceId, Phase, State, Supervisor, Timer,
-};
+use super::{Call, Driver, Effect, InstanceId, Phase, State, Supervisor, Timer};
 use crate::error::{Blame, ExitCode, Problem};
 use std::time::Duration;
 
@@ -62,11 +60,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn stream_ended(
-        &mut self,
-        outcome: Result<(), Problem>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn stream_ended(&mut self, outcome: Result<(), Problem>, effects: &mut Vec<Effect>) {
         if let Err(problem) = outcome {
             self.report(problem, effects);
         }
@@ -86,7 +80,10 @@ impl Supervisor {
         if self.phase == Phase::Draining {
             let patience = self.plan.instances.iter().map(|plan| plan.shutdown).max();
             effects.push(Effect::CancelStream);
-            effects.push(Effect::Arm(Timer::Cancel, patience.unwrap_or(CANCEL_PATIENCE)));
+            effects.push(Effect::Arm(
+                Timer::Cancel,
+                patience.unwrap_or(CANCEL_PATIENCE),
+            ));
         }
     }
 
@@ -95,10 +92,9 @@ impl Supervisor {
             return;
         }
         let headline = "a task in hand did not return after it was cancelled; it is left behind";
-        let problem =
-            Problem::error(ExitCode::Shutdown, Blame::Plugin, "drain-overran", headline)
-                .wanted("every task back by then")
-                .fix("raise [executors] drain, or find out what the processors wait for");
+        let problem = Problem::error(ExitCode::Shutdown, Blame::Plugin, "drain-overran", headline)
+            .wanted("every task back by then")
+            .fix("raise [executors] drain, or find out what the processors wait for");
         self.report(problem, effects);
         self.phase = Phase::StoppingExecutors;
     }
@@ -115,13 +111,16 @@ impl Supervisor {
         self.cursor += 1;
         let instance = self.instance(id);
         let owed = std::mem::replace(&mut instance.driver, Driver::Absent) != Driver::Absent;
-        if instance.out || instance.state == State::Verified {
-            // It is what it is; a failed one says why until the end.
-        } else {
-            self.set(id, if owed { State::Stopping } else { State::Stopped }, None);
-        }
+        // What failed or never was says so until the end.
+        let stays = instance.out || instance.state == State::Verified;
+        let hung = instance.state == State::Hung;
         if owed {
+            if !stays {
+                self.set(id, State::Stopping, None);
+            }
             self.order(id, Call::Shutdown, effects);
+        } else if !stays && !hung {
+            self.set(id, State::Stopped, None);
         }
         true
     }

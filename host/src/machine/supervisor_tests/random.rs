@@ -1,8 +1,8 @@
 //! Whatever happens, in whatever order: the promises that hold for every sequence of events.
 
 use super::super::{
-    Answer, Call, Effect, Event, ExecutorId, InstanceId, InstancePlan, Plan, Side, Supervisor,
-    Timer, step,
+    Answer, Call, Effect, Event, ExecutorId, InstanceId, InstancePlan, Phase, Plan, Side,
+    Supervisor, Timer, step,
 };
 use crate::{
     error::{Blame, ExitCode, Problem},
@@ -64,7 +64,11 @@ impl Book {
             assert!(!self.finished, "{effect:?} after the end, for {shown}");
             self.take(effect);
         }
-        self.stopping |= self.supervisor.phase() == "stopping";
+        let phase = self.supervisor.phase();
+        self.stopping |= phase == "stopping";
+        let waits = self.finished || phase == "ready" || self.supervisor.phase == Phase::Idle;
+        let stalled = !waits && self.owed.is_empty() && self.timers.is_empty();
+        assert!(!stalled, "{phase}, and nothing is under way after {shown}");
     }
 
     /// Takes from the book what this event answers.
@@ -105,9 +109,15 @@ impl Book {
     fn take(&mut self, effect: Effect) {
         match effect {
             Effect::Call(id, call) => {
-                let others = self.owed.iter().any(|owed| matches!(owed, Owed::Call(other, _) if *other == id));
+                let others = self
+                    .owed
+                    .iter()
+                    .any(|owed| matches!(owed, Owed::Call(other, _) if *other == id));
                 assert!(!others, "two calls in hand for one instance");
-                assert!(self.timers.contains(&Timer::Call(id, call)), "{call:?} without a timer");
+                assert!(
+                    self.timers.contains(&Timer::Call(id, call)),
+                    "{call:?} without a timer"
+                );
                 if call == Call::Shutdown {
                     self.shutdowns[id.0] += 1;
                 } else {
@@ -118,30 +128,46 @@ impl Book {
             Effect::Arm(timer, _) => drop(self.timers.insert(timer)),
             Effect::Disarm(timer) => drop(self.timers.remove(&timer)),
             Effect::StartExecutor(id, instances) => {
-                assert!(!self.stopping, "an executor is started after the stop began");
+                assert!(
+                    !self.stopping,
+                    "an executor is started after the stop began"
+                );
                 assert!(self.timers.contains(&Timer::ExecutorStart(id)));
                 let instances: BTreeSet<InstanceId> = instances.into_iter().collect();
                 let retired = self.supervisor.instances().iter().enumerate();
                 for (place, instance) in retired.filter(|(_, instance)| instance.out) {
-                    assert!(!instances.contains(&InstanceId(place)), "{instance:?} is started again");
+                    assert!(
+                        !instances.contains(&InstanceId(place)),
+                        "{instance:?} is started again"
+                    );
                 }
                 self.owed.push(Owed::Started(id));
             }
             Effect::StopExecutor(id) => {
                 assert!(self.timers.contains(&Timer::ExecutorStop(id)));
-                assert!(!self.owed.contains(&Owed::Stopped(id)), "an executor is stopped twice");
+                assert!(
+                    !self.owed.contains(&Owed::Stopped(id)),
+                    "an executor is stopped twice"
+                );
                 self.owed.push(Owed::Stopped(id));
             }
             Effect::OpenStream => self.owed.push(Owed::Opened),
             Effect::StartStream => self.owed.push(Owed::Ended),
             Effect::Ready => {
                 self.ready += 1;
-                assert!(self.ready == 1 && !self.stopping, "ready, and not for the first time");
+                assert!(
+                    self.ready == 1 && !self.stopping,
+                    "ready, and not for the first time"
+                );
             }
             Effect::Finish(_) => {
                 self.finished = true;
                 for (initialised, shutdowns) in self.initialised.iter().zip(&self.shutdowns) {
-                    assert_eq!(*shutdowns, u32::from(*initialised), "one shutdown for each init that returned well");
+                    assert_eq!(
+                        *shutdowns,
+                        u32::from(*initialised),
+                        "one shutdown for each init that returned well"
+                    );
                 }
             }
             Effect::DrainStream
@@ -159,21 +185,29 @@ impl Book {
         let instances = self.supervisor.plan.instances.len();
         let executors = self.supervisor.executors.len();
         let whom = InstanceId(usize::from(choice) % instances.max(1));
-        let blamed = || Err((whom, problem()));
+        // Where there is no instance, only the environment can be to blame.
+        let blame = if instances == 0 {
+            Blame::Environment
+        } else {
+            Blame::Plugin
+        };
+        let blamed = || Err((whom, Problem { blame, ..problem() }));
         let mut possible: Vec<Box<dyn FnOnce() -> Event>> = Vec::new();
         for owed in self.owed.clone() {
             possible.push(match owed {
-                Owed::Call(id, Call::Create) if badly && choice % 2 == 0 => {
-                    Box::new(move || Event::Returned(id, Call::Create, Ok(Answer::Declined("no".to_owned()))))
-                }
+                Owed::Call(id, Call::Create) if badly && choice % 2 == 0 => Box::new(move || {
+                    Event::Returned(id, Call::Create, Ok(Answer::Declined("no".to_owned())))
+                }),
                 Owed::Call(id, call) => {
                     Box::new(move || Event::Returned(id, call, outcome().map(|()| Answer::Done)))
                 }
-                Owed::Started(id) if badly => Box::new(move || Event::ExecutorStarted(id, blamed())),
-                Owed::Started(id) => Box::new(move || Event::ExecutorStarted(id, Ok(()))),
-                Owed::Stopped(id) => {
-                    Box::new(move || Event::ExecutorStopped(id, outcome().err().into_iter().collect()))
+                Owed::Started(id) if badly => {
+                    Box::new(move || Event::ExecutorStarted(id, blamed()))
                 }
+                Owed::Started(id) => Box::new(move || Event::ExecutorStarted(id, Ok(()))),
+                Owed::Stopped(id) => Box::new(move || {
+                    Event::ExecutorStopped(id, outcome().err().into_iter().collect())
+                }),
                 Owed::Opened => Box::new(move || Event::StreamOpened(outcome())),
                 Owed::Ended => Box::new(move || Event::StreamEnded(outcome())),
             });
@@ -182,7 +216,9 @@ impl Book {
             possible.push(Box::new(move || Event::TimerFired(timer)));
         }
         for (id, call) in self.left_behind.clone() {
-            possible.push(Box::new(move || Event::Returned(id, call, outcome().map(|()| Answer::Done))));
+            possible.push(Box::new(move || {
+                Event::Returned(id, call, outcome().map(|()| Answer::Done))
+            }));
         }
         if instances > 0 {
             possible.push(Box::new(move || Event::Overran(whom, problem())));
@@ -226,16 +262,24 @@ impl Book {
 
 fn plan() -> impl Strategy<Value = Plan> {
     let parts = (any::<[bool; 4]>(), any::<bool>(), 1_u32..4);
-    let instance = parts.prop_map(|([driver, checker, executor, processor], required, init_attempts)| InstancePlan {
-        name: "x".to_owned(),
-        required,
-        init_attempts,
-        parts: Parts { driver, checker, executor, processor },
-        load: Duration::from_secs(1),
-        init: Duration::from_secs(1),
-        shutdown: Duration::from_secs(1),
-    });
-    let sides = prop_oneof![4 => Just(Side::Both), 1 => Just(Side::Drivers), 1 => Just(Side::Executors)];
+    let instance = parts.prop_map(
+        |([driver, checker, executor, processor], required, init_attempts)| InstancePlan {
+            name: "x".to_owned(),
+            required,
+            init_attempts,
+            parts: Parts {
+                driver,
+                checker,
+                executor,
+                processor,
+            },
+            load: Duration::from_secs(1),
+            init: Duration::from_secs(1),
+            shutdown: Duration::from_secs(1),
+        },
+    );
+    let sides =
+        prop_oneof![4 => Just(Side::Both), 1 => Just(Side::Drivers), 1 => Just(Side::Executors)];
     let host = (0_u32..4, 0_u32..3, any::<bool>(), sides, any::<bool>());
     (prop::collection::vec(instance, 0..5), host).prop_map(
         |(instances, (executors, executor_restarts_max, stream, side, backwards))| {
@@ -244,7 +288,15 @@ fn plan() -> impl Strategy<Value = Plan> {
                 order.reverse();
             }
             let drain = Duration::from_secs(1);
-            Plan { instances, order, executors, executor_restarts_max, drain, stream, side }
+            Plan {
+                instances,
+                order,
+                executors,
+                executor_restarts_max,
+                drain,
+                stream,
+                side,
+            }
         },
     )
 }
@@ -260,7 +312,7 @@ fn happenings() -> impl Strategy<Value = Vec<(u8, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_it_keeps_its_promises_and_ends(

@@ -101,6 +101,7 @@ fn open_file(endpoint: &Endpoint, path: &Path) -> Result<Input, Problem> {
     match retry_on_intr(|| open_path(path, flags, Mode::empty())) {
         Ok(fd) => from_fd(fd, &name),
         Err(Errno::NOENT) => Err(missing(&name, "there is no such file")
+            .wanted(format!("a file, FIFO or device at {}", path.display()))
             .found(io::Error::from(Errno::NOENT).to_string())
             .fix("create the file, or correct `[stream] source`")),
         Err(errno) => Err(unreadable(&name, &io::Error::from(errno).to_string())),

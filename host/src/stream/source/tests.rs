@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::*;
+use std::os::fd::OwnedFd;
 
 /// For waits that end at once unless something is broken.
 const DEADLINE: Duration = Duration::from_secs(10);
