@@ -2,7 +2,9 @@
 //! empty hook against a direct call. Read the ratios, not the times.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hotshoe_abi::{BatchRef, Entry, OutBatch, PluginModuleRef, ProcessorBox, Task, abi_stable::std_types::RVec};
+use hotshoe_abi::{
+    BatchRef, Entry, OutBatch, PluginModuleRef, ProcessorBox, Task, abi_stable::std_types::RVec,
+};
 use hotshoe_plugin_api::{ExecutorPlugin, NoSettings, Plugin, Result, entry, export_plugin};
 use hotshoe_tests::bare::{self, Log};
 use std::hint::black_box;
@@ -20,7 +22,10 @@ fn processor(module: PluginModuleRef, settings: &str) -> ProcessorBox {
         .expect("a processor")
         .into_option();
     let mut processor = part.expect("a processor");
-    processor.init(bare::host("bench", &Log::default())).into_result().expect("init");
+    processor
+        .init(bare::host("bench", &Log::default()))
+        .into_result()
+        .expect("init");
     // Its parts outlive it in this bench as they do in a host.
     std::mem::forget(instance);
     processor
@@ -96,7 +101,9 @@ fn hooks(c: &mut Criterion) {
         .expect("a part")
         .into_option()
         .expect("a part");
-    part.init(bare::host("bench", &Log::default()), RVec::new()).into_result().expect("init");
+    part.init(bare::host("bench", &Log::default()), RVec::new())
+        .into_result()
+        .expect("init");
     let task = Task {
         id: 1,
         attempt: 1,

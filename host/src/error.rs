@@ -41,6 +41,12 @@ pub enum ExitCode {
     Bug = 70,
 }
 
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(exit: ExitCode) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
 /// Whether a problem stops what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -25,7 +25,10 @@ fn main() {
         .args(["build", "--release", "--workspace"])
         .current_dir(workspace)
         .status();
-    assert!(built.is_ok_and(|status| status.success()), "the release build failed");
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "the release build failed"
+    );
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let host = workspace.join("target/release/hotshoe");
     demo(&host, scratch.path());
@@ -46,7 +49,11 @@ fn config(folder: &Path, stream: &str) -> PathBuf {
 
 fn command(host: &Path, config: &Path, folder: &Path) -> Command {
     let mut command = Command::new(host);
-    command.arg("run").arg(config).env("XDG_RUNTIME_DIR", folder).env("XDG_STATE_HOME", folder);
+    command
+        .arg("run")
+        .arg(config)
+        .env("XDG_RUNTIME_DIR", folder)
+        .env("XDG_STATE_HOME", folder);
     command
 }
 
@@ -56,7 +63,10 @@ fn median(mut samples: Vec<Duration>) -> Duration {
 }
 
 fn print(what: &str, found: Duration, bar: &str) {
-    println!("{what:<44} {:>10.3} ms   bar {bar}", found.as_secs_f64() * 1e3);
+    println!(
+        "{what:<44} {:>10.3} ms   bar {bar}",
+        found.as_secs_f64() * 1e3
+    );
 }
 
 /// Start, one line, one change, stop, memory.
@@ -76,9 +86,15 @@ fn demo(host: &Path, scratch: &Path) {
         let stdout = line_channel(child.stdout.take().expect("piped"));
         let mut url = String::new();
         loop {
-            let line = stderr.recv_timeout(Duration::from_secs(20)).expect("the host becomes ready");
+            let line = stderr
+                .recv_timeout(Duration::from_secs(20))
+                .expect("the host becomes ready");
             if let Some(at) = line.find("http://127.0.0.1:") {
-                url = line[at + 7..].split(' ').next().unwrap_or_default().to_owned();
+                url = line[at + 7..]
+                    .split(' ')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
             }
             if line.contains(" ready ") {
                 break;
@@ -89,7 +105,9 @@ fn demo(host: &Path, scratch: &Path) {
         let mut echo = |lines: &mut Vec<Duration>| {
             let sent = Instant::now();
             stdin.write_all(b"hello world\n").expect("the host reads");
-            let back = stdout.recv_timeout(Duration::from_secs(5)).expect("the record comes back");
+            let back = stdout
+                .recv_timeout(Duration::from_secs(5))
+                .expect("the record comes back");
             lines.push(sent.elapsed());
             back
         };
@@ -101,7 +119,13 @@ fn demo(host: &Path, scratch: &Path) {
             let answer = http::get(&url, "/");
             let back = echo(&mut Vec::new());
             changes.push(began.elapsed());
-            assert!(answer.text().trim_end().ends_with(back.trim_start_matches("hello world")), "{back}");
+            assert!(
+                answer
+                    .text()
+                    .trim_end()
+                    .ends_with(back.trim_start_matches("hello world")),
+                "{back}"
+            );
         }
         resident_kib = resident_kib.max(resident(&child));
         let began = Instant::now();
@@ -110,11 +134,27 @@ fn demo(host: &Path, scratch: &Path) {
         stops.push(began.elapsed());
         assert!(status.success());
     }
-    print("demo: start to ready", median(readies), "50 ms; Spark 11,700");
-    print("demo: line sent to printed", median(lines), "1 ms; Spark 134");
-    print("demo: change begun to new value printed", median(changes), "2 ms; Spark 147");
+    print(
+        "demo: start to ready",
+        median(readies),
+        "50 ms; Spark 11,700",
+    );
+    print(
+        "demo: line sent to printed",
+        median(lines),
+        "1 ms; Spark 134",
+    );
+    print(
+        "demo: change begun to new value printed",
+        median(changes),
+        "2 ms; Spark 147",
+    );
     print("demo: SIGTERM to exit", median(stops), "50 ms; Spark 500");
-    println!("{:<44} {:>10.1} MiB  bar 15 MiB; Spark 427", "demo: resident memory", resident_kib as f64 / 1024.0);
+    println!(
+        "{:<44} {:>10.1} MiB  bar 15 MiB; Spark 427",
+        "demo: resident memory",
+        resident_kib as f64 / 1024.0
+    );
 }
 
 fn line_channel(from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
@@ -136,8 +176,14 @@ fn stop(child: &Child) {
 
 fn resident(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Lines through the demo's processor, beside `sed`, the same file, turn by turn.
@@ -152,7 +198,8 @@ fn stream(host: &Path, scratch: &Path) {
         host.stderr(Stdio::null()).stdin(file);
         ours.push(timed(host));
         let mut sed = Command::new("sed");
-        sed.arg("s/$/10/").stdin(fs::File::open(&input).expect("the input"));
+        sed.arg("s/$/10/")
+            .stdin(fs::File::open(&input).expect("the input"));
         theirs.push(timed(sed));
     }
     let rate = |took: Duration| LINES as f64 / took.as_secs_f64() / 1e6;
@@ -178,6 +225,9 @@ fn timed(mut command: Command) -> Duration {
         }
     }
     let status = child.wait().expect("it ends");
-    assert!(status.success() && len == LINES * 13, "{len} bytes came out");
+    assert!(
+        status.success() && len == LINES * 13,
+        "{len} bytes came out"
+    );
     began.elapsed()
 }

@@ -1,8 +1,9 @@
 //! Just enough host for a component that is called without one: one topic, no messages, no metrics, a log that is kept.
 
 use hotshoe_abi::{
-    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO, HostBox, Identity,
-    LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot, Telling, Wait,
+    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO,
+    HostBox, Identity, LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot,
+    Telling, Wait,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RResult, RSlice, RStr, RVec},
@@ -28,7 +29,13 @@ struct Bare {
 /// A host object for one component.
 #[must_use]
 pub fn host(component: &'static str, log: &Log) -> HostBox {
-    Host_TO::from_value(Bare { component, log: Arc::clone(log) }, TD_Opaque)
+    Host_TO::from_value(
+        Bare {
+            component,
+            log: Arc::clone(log),
+        },
+        TD_Opaque,
+    )
 }
 
 fn nothing<T>() -> RResult<T, Failure> {
@@ -65,13 +72,25 @@ impl Host for Bare {
         &EPOCH
     }
     fn snapshot(&self, _: RStr<'_>, epoch: u64) -> RResult<Snapshot, Failure> {
-        let epoch = if epoch == 0 { EPOCH.load(Ordering::Acquire) } else { epoch };
-        RResult::ROk(Snapshot { epoch, generation: epoch, document: format!("{{\"value\":{}}}", epoch * 10).into_bytes().into() })
+        let epoch = if epoch == 0 {
+            EPOCH.load(Ordering::Acquire)
+        } else {
+            epoch
+        };
+        RResult::ROk(Snapshot {
+            epoch,
+            generation: epoch,
+            document: format!("{{\"value\":{}}}", epoch * 10).into_bytes().into(),
+        })
     }
     fn declare(&self, _: Declaration<'_>) -> RResult<Opened, Failure> {
         nothing()
     }
-    fn apply(&self, _: RSlice<'_, Change<'_>>, _: RStr<'_>) -> RResult<RVec<RResult<Applied, ChangeError>>, Failure> {
+    fn apply(
+        &self,
+        _: RSlice<'_, Change<'_>>,
+        _: RStr<'_>,
+    ) -> RResult<RVec<RResult<Applied, ChangeError>>, Failure> {
         nothing()
     }
     fn history(&self, _: HistoryRange<'_>) -> RResult<RVec<HistoryEntry>, Failure> {

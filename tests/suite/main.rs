@@ -5,5 +5,10 @@
     reason = "a failed unwrap in here is a failed test, with its line"
 )]
 
+mod cli;
+mod config_api;
 mod fixtures;
+mod readme;
+mod spark;
+mod third_party;
 mod tidy;

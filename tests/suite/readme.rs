@@ -267,7 +267,7 @@ fn every_guard_that_the_architecture_names_is_there() {
     let text = read("ARCHITECTURE.md");
     let invariants = text.lines().filter(|line| line.starts_with("- **")).count();
     let mut guards = 0;
-    for named in text.split("(guarded by ").skip(1) {
+    for named in text.split("(guarded by").skip(1) {
         let (named, _) = named.split_once(')').expect("a closed bracket");
         for guard in named.split('`').skip(1).step_by(2) {
             let (file, test) = guard.split_once("::").unwrap_or((guard, ""));

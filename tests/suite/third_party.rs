@@ -117,9 +117,20 @@ fn copy_api(folder: &Path) {
     dependencies["hotshoe-plugin-api"]["version"] = "7.0.0".into();
     write(&folder.join("Cargo.toml"), &workspace.to_string());
 
-    let mut api = read(&root.join("plugin-api/Cargo.toml"));
-    api["package"]["version"] = "7.0.0".into();
-    write(&folder.join("plugin-api/Cargo.toml"), &api.to_string());
+    for (manifest, version) in [
+        ("plugin-api/Cargo.toml", Some("7.0.0")),
+        ("plugin-api/abi/Cargo.toml", None),
+    ] {
+        let mut package = read(&root.join(manifest));
+        if let Some(version) = version {
+            package["package"]["version"] = version.into();
+        }
+        // What a stranger's registry would hand out: nothing but the library.
+        for table in ["dev-dependencies", "test", "bench"] {
+            package.remove(table);
+        }
+        write(&folder.join(manifest), &package.to_string());
+    }
 
     let mut stranger = read(&root.join("examples/third-party/Cargo.toml"));
     stranger.remove("workspace");
@@ -153,8 +164,6 @@ fn copy(from: &Path, to: &Path) {
         if path.is_dir() && name != "target" {
             copy(&path, &to.join(name));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            write(&to.join(name), &fs::read_to_string(path).unwrap());
-        } else if path.ends_with("abi/Cargo.toml") {
             write(&to.join(name), &fs::read_to_string(path).unwrap());
         }
     }

@@ -48,8 +48,8 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .await?;
     println!("{} (generation {generation})", String::from_utf8(answer)?);
     let instance = &host.status().instances[0];
-    println!("{} is {:?}", instance.name, instance.state);
+    println!("{} is {}", instance.name, instance.state);
     let outcome = host.shutdown().await;
     println!("exit code {}", outcome.exit as u8);
-    Ok(ExitCode::from(outcome.exit as u8))
+    Ok(outcome.exit.into())
 }

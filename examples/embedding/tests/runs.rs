@@ -10,7 +10,7 @@ fn the_program_publishes_asks_and_ends() {
     // The host's private folder is made here.
     let output = command.env("TMPDIR", folder.path()).output().unwrap();
     let (stdout, stderr) = (output.stdout, output.stderr);
-    let expected = "good evening world (generation 2)\ngreeter is Ready\nexit code 0\n";
+    let expected = "good evening world (generation 2)\ngreeter is ready\nexit code 0\n";
     assert_eq!(String::from_utf8(stdout).unwrap(), expected);
     assert_eq!(String::from_utf8(stderr).unwrap(), "");
     assert_eq!(output.status.code(), Some(0));

@@ -265,7 +265,7 @@ fn judge_abi(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
             RefusalCode::AbiTooNew,
             "was built for a newer ABI than this host speaks",
             format!(
-                "install a {} built with hotshoe-abi {ABI_MAJOR}.x, or upgrade hotshoe",
+                "install a build of `{}` for hotshoe-abi {ABI_MAJOR}.x, or upgrade hotshoe",
                 manifest.name
             ),
         )

@@ -330,6 +330,31 @@ impl ExecutorsConfig {
 }
 
 impl StreamConfig {
+    /// A stream that no file describes: records from `source` through the instances named `processors`, in order, to
+    /// `sink`; everything else as where a file does not say. `None` where a name is not one.
+    #[must_use]
+    pub fn new(source: Source, processors: &[&str], sink: Sink) -> Option<Self> {
+        let at = Place {
+            file: PathBuf::from("<program>"),
+            line: 0,
+            column: 0,
+        };
+        let named = |name: &&str| {
+            Name::from_text(name).map(|name| Located {
+                value: name,
+                at: at.clone(),
+            })
+        };
+        let table = StreamTable {
+            processors: processors.iter().map(named).collect::<Option<_>>()?,
+            source,
+            sink,
+            ..StreamTable::default()
+        };
+        let located = Located { value: table, at };
+        Some(Self::resolve(located, Path::new(".")))
+    }
+
     pub(super) fn resolve(located: Located<StreamTable>, folder: &Path) -> Self {
         let Located { value: table, at } = located;
         Self {

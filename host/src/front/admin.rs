@@ -66,9 +66,12 @@ pub(crate) async fn serve(
 
 fn taken(address: &str, error: &std::io::Error) -> Problem {
     let headline = format!("the admin socket cannot listen on {address}: {error}");
-    Problem::error(ExitCode::Init, Blame::Environment, "admin-socket", headline).fix(
-        "stop whoever listens there, or set [host] admin to \"unix\", another address, or \"off\"",
-    )
+    Problem::error(ExitCode::Init, Blame::Environment, "admin-socket", headline)
+        .wanted(format!("{address} free to listen on"))
+        .found(error.to_string())
+        .fix(
+            "stop whoever listens there, or set [host] admin to \"unix\", another address, or \"off\"",
+        )
 }
 
 fn router(host: Arc<Host>) -> Router {

@@ -75,6 +75,23 @@ pub enum State {
     Failed,
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Verified => "verified",
+            Self::Loaded => "loaded",
+            Self::Initializing => "initializing",
+            Self::BackingOff => "backing-off",
+            Self::Ready => "ready",
+            Self::Hung => "hung",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        })
+    }
+}
+
 /// A call that the supervisor ordered and waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Call {

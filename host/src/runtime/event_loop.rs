@@ -24,6 +24,7 @@ use std::{
     collections::BTreeMap,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
+    thread,
     time::{Instant, SystemTime},
 };
 use tokio::sync::watch;
@@ -71,7 +72,7 @@ pub(crate) struct EventLoop {
 struct Running {
     timers: BTreeMap<Timer, Instant>,
     desk: Option<Arc<Desk>>,
-    opened: Option<stream::Opened>,
+    opened: Arc<Mutex<Option<stream::Opened>>>,
     stream: Option<Stream>,
     problems: Vec<Problem>,
     log_level: u32,
@@ -251,7 +252,7 @@ impl EventLoop {
                     desk.order(id, Order::Stop);
                 }
             }
-            Effect::OpenStream => queue.push(Event::StreamOpened(self.open_stream(running))),
+            Effect::OpenStream => self.open_stream(running, queue),
             Effect::StartStream => {
                 if let Err(problem) = self.start_stream(running) {
                     queue.push(Event::StreamEnded(Err(problem)));
@@ -384,16 +385,31 @@ impl EventLoop {
         }
     }
 
-    fn open_stream(&self, running: &mut Running) -> Result<(), Problem> {
-        let Some(config) = &self.stream else {
-            return Ok(());
+    /// Opens source and sink on a thread of its own: a peer may take its time, and a signal may come meanwhile.
+    fn open_stream(&self, running: &mut Running, queue: &mut Vec<Event>) {
+        let Some(config) = self.stream.clone() else {
+            queue.push(Event::StreamOpened(Ok(())));
+            return;
         };
-        running.opened = Some(stream::open(config, self.stdout.lock().take())?);
-        Ok(())
+        let (services, to) = (Arc::clone(&self.services), Arc::clone(&running.opened));
+        let stdout = self.stdout.lock().take();
+        let open = move || {
+            let opened = stream::open(&config, stdout).map(|opened| *to.lock() = Some(opened));
+            services.tell(Event::StreamOpened(opened));
+        };
+        if let Err(error) = thread::Builder::new()
+            .name("stream open".to_owned())
+            .spawn(open)
+        {
+            let headline = format!("the operating system refuses a thread for the stream: {error}");
+            let problem =
+                Problem::error(ExitCode::Running, Blame::Environment, "no-thread", headline);
+            queue.push(Event::StreamOpened(Err(problem)));
+        }
     }
 
     fn start_stream(&self, running: &mut Running) -> Result<(), Problem> {
-        let (Some(opened), Some(desk)) = (running.opened.take(), &running.desk) else {
+        let (Some(opened), Some(desk)) = (running.opened.lock().take(), &running.desk) else {
             return Ok(());
         };
         let services = Arc::clone(&self.services);

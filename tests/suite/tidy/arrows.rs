@@ -9,7 +9,7 @@ use super::{
 };
 
 /// A place, and the crates that nothing below it may name.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     (
         "plugin-api/abi/",
         &["hotshoe", "hotshoe_loader", "hotshoe_plugin_api"],
@@ -23,6 +23,10 @@ const CRATES: [(&str, &[&str]); 7] = [
     ),
     (
         "examples/quickstart/",
+        &["hotshoe", "hotshoe_abi", "hotshoe_loader", "abi_stable"],
+    ),
+    (
+        "examples/third-party/",
         &["hotshoe", "hotshoe_abi", "hotshoe_loader", "abi_stable"],
     ),
     (

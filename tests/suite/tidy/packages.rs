@@ -7,7 +7,7 @@ use std::fs;
 use toml::{Table, Value as Toml};
 
 /// Licence expressions that a dependency may have: all of them let Hotshoe be used under its own.
-const LICENSES: [&str; 16] = [
+const LICENSES: [&str; 17] = [
     "MIT OR Apache-2.0",
     "Apache-2.0 OR MIT",
     "MIT/Apache-2.0",
@@ -21,6 +21,7 @@ const LICENSES: [&str; 16] = [
     "BSD-3-Clause",
     "MIT AND BSD-3-Clause",
     "Unlicense OR MIT",
+    "Unlicense/MIT",
     "BSD-2-Clause OR Apache-2.0 OR MIT",
     "MIT OR Apache-2.0 OR LGPL-2.1-or-later",
     "(MIT OR Apache-2.0) AND Unicode-3.0",
@@ -107,10 +108,14 @@ fn member_findings(path: &str, manifest: &Table) -> Vec<Finding> {
     findings
 }
 
-/// Every package of both workspaces has a licence from the list and does not come from git.
+/// Every package of the three workspaces has a licence from the list and does not come from git.
 pub(super) fn origins() -> Vec<Finding> {
     let mut findings = Vec::new();
-    for manifest in ["Cargo.toml", "tests/fixtures/Cargo.toml"] {
+    for manifest in [
+        "Cargo.toml",
+        "tests/fixtures/Cargo.toml",
+        "examples/third-party/Cargo.toml",
+    ] {
         let metadata = metadata(&workspace_root().join(manifest));
         let packages = metadata["packages"]
             .as_array()

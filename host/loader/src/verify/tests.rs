@@ -136,7 +136,7 @@ const TABLE: &[(Change, &str)] = &[
         "abi-too-new: plugins/libgeoip.so was built for a newer ABI than this host speaks\n\
          ABI 1, any minor (this host is built with 1.0.0)\n\
          ABI 2.0.0\n\
-         install a geoip built with hotshoe-abi 1.x, or upgrade hotshoe",
+         install a build of `geoip` for hotshoe-abi 1.x, or upgrade hotshoe",
     ),
     (
         |it| *it = inspection_of(&MANIFEST.replace("abi=1.0.0", "abi=0.9.1")),

@@ -97,7 +97,10 @@ async fn supervise(
         let stopped = host.run_until(std::future::pending());
         tokio::pin!(stopped);
         tokio::select! {
-            outcome = &mut stopped => outcome,
+            outcome = &mut stopped => {
+                notify::send("STOPPING=1");
+                outcome
+            }
             () = signals.stop() => {
                 notify::send("STOPPING=1");
                 host.stop();

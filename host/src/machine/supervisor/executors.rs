@@ -195,6 +195,9 @@ impl Supervisor {
             return;
         }
         let required = self.plan_of(instance).required;
+        if before == ExecutorState::BackingOff {
+            effects.push(Effect::Disarm(Timer::ExecutorBackoff(id)));
+        }
         match before {
             // One thread is abandoned once.
             ExecutorState::Abandoned | ExecutorState::Down => {

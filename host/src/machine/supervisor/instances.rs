@@ -13,16 +13,16 @@ use crate::{
 impl Supervisor {
     pub(super) fn next_open(&mut self, effects: &mut Vec<Effect>) -> bool {
         let id = InstanceId(self.cursor);
-        if self.cursor < self.instances.len() {
-            self.cursor += 1;
-            self.order(id, Call::Open, effects);
-            return true;
-        }
-        if self.exit.is_some() {
+        match self.instances.get(self.cursor) {
             // Every library was opened, so that every refusal is told at once; no instance was made.
-            self.stop(effects);
-        } else {
-            self.enter(Phase::Creating);
+            None if self.exit.is_some() => self.stop(effects),
+            None => self.enter(Phase::Creating),
+            Some(instance) => {
+                self.cursor += 1;
+                if !instance.out {
+                    self.order(id, Call::Open, effects);
+                }
+            }
         }
         true
     }
@@ -245,6 +245,10 @@ impl Supervisor {
     ) {
         let instance = self.instance(id);
         let was_out = std::mem::replace(&mut instance.out, true);
+        if instance.state == State::BackingOff {
+            effects.push(Effect::Disarm(Timer::Backoff(id)));
+        }
+
         if !was_out && instance.state != State::Stopped {
             self.set(id, State::Failed, Some(problem.headline.clone()));
         }

@@ -122,6 +122,8 @@ impl Book {
                     self.shutdowns[id.0] += 1;
                 } else {
                     assert!(!self.stopping, "{call:?} after the stop began");
+                    let out = self.supervisor.instances()[id.0].out;
+                    assert!(!out, "{call:?} of an instance that is out");
                 }
                 self.owed.push(Owed::Call(id, call));
             }
@@ -162,6 +164,7 @@ impl Book {
             }
             Effect::Finish(_) => {
                 self.finished = true;
+                assert!(self.timers.is_empty(), "left: {:?}", self.timers);
                 for (initialised, shutdowns) in self.initialised.iter().zip(&self.shutdowns) {
                     assert_eq!(
                         *shutdowns,
