@@ -3,8 +3,8 @@
 
 use crate::{Context, Error, Result, error::from_abi};
 use hotshoe_abi::{
-    ChangeText, Declaration, HistoryRange, LogRecord, Wait, abi_stable::std_types::RResult,
-    change_op, log_level,
+    ChangeText, Declaration, DiffRange, HistoryRange, Nack, Wait, abi_stable::std_types::RResult,
+    change_op,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -123,16 +123,11 @@ impl<T> Reader<T> {
     }
 
     fn report_undecodable(&self, error: &Error) {
-        let message = format!(
-            "a value of topic `{}` does not decode here, the last good one stays: {error}",
-            self.topic
-        );
-        let fields = format!("topic={} generation={}", self.topic, self.generation);
-        self.context.log(LogRecord {
-            level: log_level::WARN,
-            target: "hotshoe::config".into(),
-            message: message.as_str().into(),
-            fields: fields.as_str().into(),
+        let error = error.to_string();
+        self.context.host().nack(Nack {
+            topic: self.topic.as_str().into(),
+            generation: self.generation,
+            error: error.as_str().into(),
         });
     }
 }
@@ -276,6 +271,8 @@ pub struct ChangeError {
     pub operation: Option<u64>,
     /// `[{"detail":…,"pointer":…},…]` where there is more than one violation.
     pub violations: Option<Value>,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
 }
 
 impl fmt::Display for ChangeError {
@@ -383,6 +380,32 @@ impl Config<'_> {
             .collect()
     }
 
+    /// The RFC 6902 patch from the kept generation `from` to `to`, or to the current one.
+    ///
+    /// - Errors: the store's, `generation-not-found` or `generation-gone`, inside; outside as [`current`](Self::current).
+    pub fn diff(&self, from: u64, to: Option<u64>) -> Result<Result<Value, ChangeError>> {
+        let range = DiffRange {
+            topic: "".into(),
+            from,
+            to: to.unwrap_or(0),
+        };
+        match self.0.host().diff(range) {
+            RResult::ROk(patch) => Ok(Ok(serde_json::from_slice(&patch)?)),
+            RResult::RErr(refused) => Ok(Err(change_error(refused))),
+        }
+    }
+
+    /// The topic's state as the host sees it, an object that only grows: `generation`, `store`, `durable`, `read_only`,
+    /// `history` (`newest`, `oldest`, `bytes`), `confirm` (null, or `base`, `deadline`, `generation`, `remaining_s`),
+    /// `readers` (`attached`, `min_generation`, `nacked`), `warnings`.
+    ///
+    /// - Errors: as [`current`](Self::current).
+    pub fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&from_abi(
+            self.0.host().topic_status("".into()),
+        )?)?)
+    }
+
     /// Blocks a thread of the plugin's own until there is a generation newer than `after`; `None` at the timeout.
     ///
     /// - Errors: as [`current`](Self::current); `Closed` when the host stops.
@@ -457,7 +480,6 @@ impl Change {
 fn answer(
     answer: RResult<hotshoe_abi::Applied, hotshoe_abi::ChangeError>,
 ) -> Result<Applied, ChangeError> {
-    let json = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
     match answer {
         RResult::ROk(applied) => Ok(Applied {
             changed: applied.changed,
@@ -470,14 +492,24 @@ fn answer(
             confirm: json(applied.confirm.as_bytes()),
             document: applied.document.into(),
         }),
-        RResult::RErr(refused) => Err(ChangeError {
-            slug: refused.slug.into_string(),
-            detail: refused.detail.into_string(),
-            hint: Some(refused.hint.into_string()).filter(|hint| !hint.is_empty()),
-            pointer: refused.has_pointer.then(|| refused.pointer.into_string()),
-            generation: refused.generation,
-            operation: u64::try_from(refused.operation).ok(),
-            violations: json(&refused.violations),
-        }),
+        RResult::RErr(refused) => Err(change_error(refused)),
     }
+}
+
+fn change_error(refused: hotshoe_abi::ChangeError) -> ChangeError {
+    ChangeError {
+        slug: refused.slug.into_string(),
+        detail: refused.detail.into_string(),
+        hint: Some(refused.hint.into_string()).filter(|hint| !hint.is_empty()),
+        pointer: refused.has_pointer.then(|| refused.pointer.into_string()),
+        generation: refused.generation,
+        operation: u64::try_from(refused.operation).ok(),
+        violations: json(&refused.violations),
+        retry_after: (refused.retry_after_s != 0)
+            .then(|| Duration::from_secs(u64::from(refused.retry_after_s))),
+    }
+}
+
+fn json(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice(bytes).ok()
 }

@@ -1,9 +1,9 @@
 //! Just enough host for a component that is called without one: one topic, no messages, no metrics, a log that is kept.
 
 use hotshoe_abi::{
-    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO,
-    HostBox, Identity, LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot,
-    Telling, Wait,
+    Applied, Change, ChangeError, Declaration, DiffRange, Failure, HistoryEntry, HistoryRange,
+    Host, Host_TO, HostBox, Identity, LogRecord, MetricSpec, Nack, Opened, OptionSetting, Pairs,
+    Question, Snapshot, Telling, Wait,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RResult, RSlice, RStr, RVec},
@@ -95,6 +95,17 @@ impl Host for Bare {
     }
     fn history(&self, _: HistoryRange<'_>) -> RResult<RVec<HistoryEntry>, Failure> {
         nothing()
+    }
+    fn diff(&self, _: DiffRange<'_>) -> RResult<RVec<u8>, ChangeError> {
+        RResult::ROk(b"[]".to_vec().into())
+    }
+    fn topic_status(&self, _: RStr<'_>) -> RResult<RVec<u8>, Failure> {
+        nothing()
+    }
+    fn nack(&self, nack: Nack<'_>) {
+        if let Ok(mut log) = self.log.lock() {
+            log.push(format!("{}: nack {}", self.component, nack.generation));
+        }
     }
     fn wait(&self, _: Wait<'_>) -> RResult<u64, Failure> {
         nothing()

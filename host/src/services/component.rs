@@ -11,9 +11,9 @@ use super::{
 };
 use crate::machine::{ExecutorId, supervisor::Event};
 use hotshoe_abi::{
-    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, Host, Host_TO,
-    HostBox, Identity, LogRecord, MetricSpec, Opened, OptionSetting, Pairs, Question, Snapshot,
-    Telling, Wait,
+    Applied, Change, ChangeError, Declaration, DiffRange, Failure, HistoryEntry, HistoryRange,
+    Host, Host_TO, HostBox, Identity, LogRecord, MetricSpec, Nack, Opened, OptionSetting, Pairs,
+    Question, Snapshot, Telling, Wait,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RResult, RSlice, RStr, RString, RVec, Tuple2},
@@ -106,6 +106,27 @@ impl Component {
             &self.instance.name
         } else {
             name
+        }
+    }
+
+    /// The component as a reader of topics: `append processor 0`.
+    fn reader(&self) -> String {
+        format!(
+            "{} {} {}",
+            self.instance.name,
+            self.kind.component(),
+            self.executor
+        )
+    }
+
+    /// Notes what this component has read. A driver that looks at its own topic is the owner, no reader.
+    fn reads(&self, topic: &str, generation: u64) {
+        let owner =
+            matches!(self.kind, Kind::Driver | Kind::Instance) && topic == self.instance.name;
+        if !owner {
+            self.services
+                .config
+                .read_by(topic, &self.reader(), generation);
         }
     }
 
@@ -235,11 +256,11 @@ impl Host for Component {
     }
 
     fn snapshot(&self, topic: RStr<'_>, epoch: u64) -> RResult<Snapshot, Failure> {
-        let found = self.open().and_then(|()| {
-            self.services
-                .config
-                .snapshot(self.target(topic.as_str()), epoch)
-        });
+        let topic = self.target(topic.as_str());
+        let found = self
+            .open()
+            .and_then(|()| self.services.config.snapshot(topic, epoch))
+            .inspect(|snapshot| self.reads(topic, snapshot.generation));
         found.into()
     }
 
@@ -281,6 +302,39 @@ impl Host for Component {
                 .history(topic, range.before, range.limit)
         });
         found.map(RVec::from).into()
+    }
+
+    fn diff(&self, range: DiffRange<'_>) -> RResult<RVec<u8>, ChangeError> {
+        let topic = self.target(range.topic.as_str());
+        self.services
+            .config
+            .diff(topic, range.from, range.to)
+            .map(RVec::from)
+            .into()
+    }
+
+    fn topic_status(&self, topic: RStr<'_>) -> RResult<RVec<u8>, Failure> {
+        let topic = self.target(topic.as_str());
+        let found = self
+            .open()
+            .and_then(|()| self.services.config.status(topic));
+        found.map(RVec::from).into()
+    }
+
+    fn nack(&self, nack: Nack<'_>) {
+        let (topic, generation, error) =
+            (nack.topic.as_str(), nack.generation, nack.error.as_str());
+        let (plugin, executor) = (&self.instance.name, &self.executor);
+        tracing::warn!(
+            plugin,
+            executor,
+            topic,
+            generation,
+            "a value does not decode here, the last good one stays: {error}"
+        );
+        self.services
+            .config
+            .nacked(topic, &self.reader(), generation, error);
     }
 
     fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure> {
@@ -362,5 +416,11 @@ impl Host for Component {
             .iter()
             .map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into()))
             .collect()
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        self.services.config.reader_gone(&self.reader());
     }
 }

@@ -117,6 +117,24 @@ pub(crate) struct ConfigService {
     topics: Mutex<BTreeMap<String, Arc<Topic>>>,
     checks: Checks,
     pins_by_key: Mutex<BTreeMap<String, Weak<ConfigSet>>>,
+    readers: Arc<Mutex<Readers>>,
+}
+
+/// Who reads which topic, and which generation it has read last.
+#[derive(Default)]
+struct Readers(BTreeMap<(String, String), Reading>);
+
+struct Reading {
+    generation: u64,
+    /// Why the generation does not decode there.
+    nack: Option<String>,
+}
+
+impl Readers {
+    fn of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a str, &'a Reading)> {
+        let of_topic = self.0.iter().filter(move |((name, _), _)| name == topic);
+        of_topic.map(|((_, reader), reading)| (reader.as_str(), reading))
+    }
 }
 
 struct Shared {
@@ -161,6 +179,7 @@ impl Default for ConfigService {
             topics: Mutex::default(),
             checks: Checks::default(),
             pins_by_key: Mutex::default(),
+            readers: Arc::default(),
         }
     }
 }
@@ -297,6 +316,7 @@ impl ConfigService {
             topic: Arc::downgrade(&topic),
             shared: Arc::clone(&self.shared),
             checks: Arc::clone(&self.checks),
+            readers: Arc::clone(&self.readers),
         };
         let spawned = thread::Builder::new()
             .name(format!("store {instance}"))
@@ -384,6 +404,93 @@ impl ConfigService {
             .iter()
             .map(|entry| history_entry(entry))
             .collect())
+    }
+
+    /// The patch from one kept generation to another; `to` 0 is the current one.
+    pub(crate) fn diff(&self, topic: &str, from: u64, to: u64) -> Result<Vec<u8>, ChangeError> {
+        let gone =
+            |failure: Failure| refusal(Refused::new("shutting-down", failure.message.as_str()));
+        let topic = self.topic(topic).map_err(gone)?;
+        let store = topic.store.lock();
+        let to = if to == 0 {
+            store.current().generation
+        } else {
+            to
+        };
+        let patch = store
+            .diff(from, to)
+            .map_err(|missing| refusal(missing.into()))?;
+        Ok(store::canonical(&patch))
+    }
+
+    /// A topic's state, as `hotshoe_abi::Host::topic_status` says.
+    pub(crate) fn status(&self, topic: &str) -> Result<Vec<u8>, Failure> {
+        let topic = self.topic(topic)?;
+        let readers = {
+            let readers = self.readers.lock();
+            let of_topic: Vec<_> = readers.of(&topic.name).collect();
+            let nacked = of_topic.iter().filter_map(|(reader, reading)| {
+                let error = reading.nack.as_ref()?;
+                Some(json!({"reader": reader, "generation": reading.generation, "error": error}))
+            });
+            json!({
+                "attached": of_topic.len(),
+                "min_generation": of_topic.iter().map(|(_, reading)| reading.generation).min(),
+                "nacked": nacked.collect::<Vec<_>>(),
+            })
+        };
+        let store = topic.store.lock();
+        let page = store.history(None, 1);
+        let confirm = store.pending().map(|pending| {
+            let remaining = pending.deadline.saturating_sub(clock::monotonic());
+            json!({
+                "base": pending.base.generation,
+                "deadline": pending.deadline_utc,
+                "generation": store.current().generation,
+                "remaining_s": remaining.as_secs_f64().ceil() as u64,
+            })
+        });
+        let status = json!({
+            "confirm": confirm,
+            "durable": false,
+            "generation": store.current().generation,
+            "history": {"bytes": store.history_bytes(), "newest": page.newest, "oldest": page.oldest},
+            "read_only": false,
+            "readers": readers,
+            "store": store.store_id(),
+            "warnings": [],
+        });
+        Ok(store::canonical(&status))
+    }
+
+    /// Notes what a reader has read last.
+    pub(crate) fn read_by(&self, topic: &str, reader: &str, generation: u64) {
+        let key = (topic.to_owned(), reader.to_owned());
+        self.readers.lock().0.insert(
+            key,
+            Reading {
+                generation,
+                nack: None,
+            },
+        );
+    }
+
+    /// A reader cannot decode a generation and keeps its last good value.
+    pub(crate) fn nacked(&self, topic: &str, reader: &str, generation: u64, error: &str) {
+        let key = (topic.to_owned(), reader.to_owned());
+        let error = error.chars().take(256).collect();
+        self.readers.lock().0.insert(
+            key,
+            Reading {
+                generation,
+                nack: Some(error),
+            },
+        );
+    }
+
+    /// The component is gone, and reads nothing any more.
+    pub(crate) fn reader_gone(&self, reader: &str) {
+        self.readers.lock().0.retain(|(_, name), _| name != reader);
     }
 
     /// Blocks until a generation newer than `after`; 0 at the timeout.
@@ -487,6 +594,7 @@ struct Writer {
     topic: Weak<Topic>,
     shared: Arc<Shared>,
     checks: Checks,
+    readers: Arc<Mutex<Readers>>,
 }
 
 impl Writer {
@@ -561,6 +669,10 @@ impl Writer {
                     return Ok(dry_run_answer(&dry_run, &current));
                 }
                 Evaluated::Candidate(candidate) => {
+                    if matches!(change.operation, Operation::Confirm { .. }) {
+                        self.no_reader_objects(&topic, candidate.on())
+                            .map_err(refusal)?;
+                    }
                     if let Some(document) =
                         candidate.document().filter(|_| candidate.asks_checkers())
                     {
@@ -573,6 +685,22 @@ impl Writer {
                         return Ok(answer(applied));
                     }
                 }
+            }
+        }
+    }
+
+    /// A generation that a reader cannot decode is not confirmed: it goes back by itself.
+    fn no_reader_objects(&self, topic: &Topic, generation: u64) -> Result<(), Refused> {
+        let readers = self.readers.lock();
+        let objects = |(_, reading): &(&str, &Reading)| {
+            reading.generation == generation && reading.nack.is_some()
+        };
+        match readers.of(&topic.name).find(objects) {
+            None => Ok(()),
+            Some((reader, reading)) => {
+                let why = reading.nack.as_deref().unwrap_or_default();
+                let text = format!("{reader} cannot decode generation {generation}: {why}");
+                Err(Refused::new("readers-nacked", text).on(generation))
             }
         }
     }
@@ -871,6 +999,9 @@ fn refusal(refused: Refused) -> ChangeError {
             .operation
             .and_then(|index| i64::try_from(index).ok())
             .unwrap_or(-1),
+        retry_after_s: refused.retry_after.map_or(0, |after| {
+            u32::try_from(after.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX)
+        }),
         violations: match violations.is_empty() {
             true => Vec::new().into(),
             false => store::canonical(&Value::Array(violations)).into(),

@@ -138,6 +138,8 @@ pub struct ChangeError {
     pub operation: i64,
     /// `[{"detail":…,"pointer":…},…]` where there is more than one violation; else empty.
     pub violations: RVec<u8>,
+    /// When to come back, in seconds; 0 where that is not known.
+    pub retry_after_s: u32,
 }
 
 /// What [`HistoryEntry`]s are wanted, newest first.
@@ -174,4 +176,28 @@ pub struct Wait<'a> {
     pub after: u64,
     /// In milliseconds.
     pub timeout_ms: u32,
+}
+
+/// Two kept generations of a topic.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct DiffRange<'a> {
+    /// A topic; empty for the calling instance's.
+    pub topic: RStr<'a>,
+    /// The generation that the patch applies to.
+    pub from: u64,
+    /// The generation that it makes; 0 for the current one.
+    pub to: u64,
+}
+
+/// A reader could not decode a value and keeps its last good one.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct Nack<'a> {
+    /// The topic.
+    pub topic: RStr<'a>,
+    /// The generation that does not decode.
+    pub generation: u64,
+    /// Why.
+    pub error: RStr<'a>,
 }

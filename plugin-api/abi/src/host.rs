@@ -1,8 +1,8 @@
 //! What a component reaches in the host. One object per component, so that `closed` and the executor id are its own.
 
 use crate::{
-    Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, HistoryRange, LogRecord,
-    MetricSpec, Opened, Pairs, Question, Snapshot, Telling, Wait,
+    Applied, Change, ChangeError, Declaration, DiffRange, Failure, HistoryEntry, HistoryRange,
+    LogRecord, MetricSpec, Nack, Opened, Pairs, Question, Snapshot, Telling, Wait,
 };
 use abi_stable::{
     StableAbi, sabi_trait,
@@ -66,6 +66,13 @@ pub trait Host: Send + Sync {
     ) -> RResult<RVec<RResult<Applied, ChangeError>>, Failure>;
     /// Accepted changes, newest first.
     fn history(&self, range: HistoryRange<'_>) -> RResult<RVec<HistoryEntry>, Failure>;
+    /// The RFC 6902 patch from one kept generation to another.
+    fn diff(&self, range: DiffRange<'_>) -> RResult<RVec<u8>, ChangeError>;
+    /// A topic's state, a JSON object that only grows: `generation`, `store`, `durable`, `read_only`, `history`, `confirm`,
+    /// `readers`, `warnings`. An empty topic is the calling instance's.
+    fn topic_status(&self, topic: RStr<'_>) -> RResult<RVec<u8>, Failure>;
+    /// Says that a value does not decode here.
+    fn nack(&self, nack: Nack<'_>);
     /// Blocks until a newer generation or the timeout (then 0), or answers `closed` at shutdown.
     fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure>;
     /// The cells of a metric; they live as long as the process.

@@ -40,8 +40,8 @@ mod task;
 pub use abi_stable;
 pub use checker::{Checker, Checker_TO, CheckerBox, Proposal, Veto};
 pub use config::{
-    Applied, Change, ChangeError, ChangeText, Declaration, HistoryEntry, HistoryRange, Opened,
-    Snapshot, Wait, change_op,
+    Applied, Change, ChangeError, ChangeText, Declaration, DiffRange, HistoryEntry, HistoryRange,
+    Nack, Opened, Snapshot, Wait, change_op,
 };
 pub use driver::{Driver, Driver_TO, DriverBox, Pairs};
 pub use entry::Entry;

@@ -194,9 +194,11 @@ impl Supervisor {
             executor.state = before;
             return;
         }
-        let required = self.plan_of(instance).required;
-        if before == ExecutorState::BackingOff {
-            effects.push(Effect::Disarm(Timer::ExecutorBackoff(id)));
+        match before {
+            ExecutorState::Starting => effects.push(Effect::Disarm(Timer::ExecutorStart(id))),
+            ExecutorState::Stopping => effects.push(Effect::Disarm(Timer::ExecutorStop(id))),
+            ExecutorState::BackingOff => effects.push(Effect::Disarm(Timer::ExecutorBackoff(id))),
+            _ => {}
         }
         match before {
             // One thread is abandoned once.
@@ -204,7 +206,6 @@ impl Supervisor {
                 effects.push(Effect::Report(as_warning(problem)));
             }
             ExecutorState::Stopping => {
-                effects.push(Effect::Disarm(Timer::ExecutorStop(id)));
                 self.report(
                     Problem {
                         exit: ExitCode::Shutdown,
@@ -213,18 +214,21 @@ impl Supervisor {
                     effects,
                 );
             }
-            ExecutorState::Starting => {
-                effects.push(Effect::Disarm(Timer::ExecutorStart(id)));
-                let problem = Problem {
-                    exit: ExitCode::Init,
-                    ..problem
-                };
-                if required || self.any_executor_left() {
-                    let reason = problem.headline.clone();
-                    self.fail_instance(instance, problem, effects);
-                    self.set(instance, State::Hung, Some(reason));
-                } else {
-                    self.last_executor_hung(instance, problem, effects);
+            ExecutorState::Starting if !self.instances[instance.0].out => {
+                let reason = problem.headline.clone();
+
+                self.fail_instance(
+                    instance,
+                    Problem {
+                        exit: ExitCode::Init,
+                        ..problem
+                    },
+                    effects,
+                );
+                self.set(instance, State::Hung, Some(reason));
+                if !self.stopping() {
+                    // The thread is lost to the optional instance that holds it; the executor gets another.
+                    self.start_executor(id, effects);
                 }
             }
             _ if self.any_executor_left() => effects.push(Effect::Report(as_warning(problem))),

@@ -221,7 +221,11 @@ impl Supervisor {
         effects.push(Effect::Report(as_warning(problem)));
         let instance = self.instance(id);
         instance.hung_calls += 1;
-        if !instance.out && !matches!(instance.state, State::Hung | State::Stopped) {
+        let serves = !matches!(
+            instance.state,
+            State::Hung | State::BackingOff | State::Stopped
+        );
+        if serves && !instance.out {
             instance.resumes = instance.state;
             self.set(id, State::Hung, Some(reason));
         }
@@ -248,7 +252,6 @@ impl Supervisor {
         if instance.state == State::BackingOff {
             effects.push(Effect::Disarm(Timer::Backoff(id)));
         }
-
         if !was_out && instance.state != State::Stopped {
             self.set(id, State::Failed, Some(problem.headline.clone()));
         }

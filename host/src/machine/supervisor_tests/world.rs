@@ -341,9 +341,12 @@ impl World {
                 let (Ordered::Start(id) | Ordered::Stop(id)) = ordered else {
                     panic!("the watchdog looks at executors")
                 };
+                // Once: the thread that takes its place does not hang.
+                self.script.remove(line);
                 let problem = problem(ExitCode::Running, line);
                 self.events
                     .push_back(Event::ExecutorHung(id, self.id(name), problem));
+
                 return;
             }
             Some(Does::Stops) => self.events.push_back(Event::StopAsked),
