@@ -1,5 +1,9 @@
 //! What the boundary costs: the quickstart's processor out of a library against the same code mounted statically, and an
 //! empty hook against a direct call. Read the ratios, not the times.
+#![allow(
+    missing_docs,
+    reason = "criterion's macro makes an undocumented function"
+)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hotshoe_abi::{

@@ -1,4 +1,8 @@
 //! What it costs to get a library from its file into the process, all checks on.
+#![allow(
+    missing_docs,
+    reason = "criterion's macro makes an undocumented function"
+)]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use hotshoe_loader::{Policy, inspect, load, verify};

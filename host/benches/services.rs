@@ -1,5 +1,9 @@
 //! What a plugin pays for its host's services, in-process: metrics, live configuration, messages. Measured inside mounted
 //! plugins, where they are used.
+#![allow(
+    missing_docs,
+    reason = "criterion's macro makes an undocumented function"
+)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hotshoe::Host;

@@ -1,4 +1,8 @@
 //! The library without the binary: mounted plugins, two hosts in one process, half a host, and a host that is dropped.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap in here is a failed test, with its line"
+)]
 
 use hotshoe::{CallError, DriversElsewhere, ExitCode, Host, Side, TaskOutcome};
 use hotshoe_plugin_api::{

@@ -1,5 +1,9 @@
 //! The glue between an author's code and the ABI: what unwinds is caught on every entry, and a failure's kind is the glue's
 //! word. Driven through the ABI itself, with a host that has nothing to offer.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap in here is a failed test, with its line"
+)]
 
 use hotshoe_abi::{
     BatchRef, DriverBox, ExecutorBox, Failure, InstanceBox, OutBatch, ProcessorBox, Proposal, Task,
