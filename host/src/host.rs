@@ -13,13 +13,14 @@ use crate::{
         ExecutorId, InstanceId,
         supervisor::{self, Event, Supervisor},
     },
+    provenance::Lockfile,
     runtime::{
         event_loop::{EventLoop, Observer, Progress, Snapshot},
         loading::{self, Code, Linked, Prepared},
     },
     services::{
         Deadlines, InstanceInfo, Run, Services, clock,
-        config::Answers,
+        config::{Answers, Recover},
         failure::{failure, kind_name},
         metric::{self, HostMetric},
     },
@@ -112,12 +113,14 @@ pub struct Builder {
     linked: Vec<Linked>,
     run_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    recover: Recover,
     stdout: Option<OwnedFd>,
     observer: Option<Observer>,
     side: Side,
     drivers: Option<Arc<dyn DriversElsewhere>>,
     extra: Vec<(String, BTreeMap<String, String>)>,
     problems: Vec<Problem>,
+    lockfile: Lockfile,
 }
 
 impl Builder {
@@ -127,12 +130,14 @@ impl Builder {
             linked: Vec::new(),
             run_dir: None,
             state_dir: None,
+            recover: Recover::No,
             stdout: None,
             observer: None,
             side: Side::Both,
             drivers: None,
             extra: Vec::new(),
             problems: Vec::new(),
+            lockfile: Lockfile::Used,
         }
     }
 
@@ -210,6 +215,12 @@ impl Builder {
         self
     }
 
+    /// What a start does with a topic whose journal cannot be read.
+    pub fn recover(mut self, recover: Recover) -> Self {
+        self.recover = recover;
+        self
+    }
+
     /// Called with each problem when it happens, on the host's own thread: it must return at once. Without it each is one
     /// `tracing` event.
     pub fn on_problem(mut self, observer: impl Fn(&Problem) + Send + Sync + 'static) -> Self {
@@ -236,6 +247,12 @@ impl Builder {
         self
     }
 
+    /// Refuses every library that `hotshoe.lock` beside the configuration does not name, as `require = "locked"` does.
+    pub fn locked(mut self) -> Self {
+        self.lockfile = Lockfile::Wanted;
+        self
+    }
+
     /// Finds, reads and checks every library and every name; runs none of their code.
     ///
     /// # Errors
@@ -251,7 +268,8 @@ impl Builder {
                 (made.path().to_owned(), Some(made))
             }
         };
-        let mut plan = loading::prepare(&self.config, std::mem::take(&mut self.linked), &run_dir);
+        let linked = std::mem::take(&mut self.linked);
+        let mut plan = loading::prepare(&self.config, linked, &run_dir, self.lockfile);
         plan.problems.append(&mut self.problems);
         if plan.refused() {
             return Err(BuildError {
@@ -272,6 +290,7 @@ impl Builder {
                 .state_dir
                 .take()
                 .unwrap_or_else(|| run_dir.join("state")),
+            recover: self.recover,
             run_dir,
             driver_resources: self.config.host.resources.clone(),
             executor_resources: self.config.executors.resources.clone(),
@@ -1005,6 +1024,12 @@ fn deadlines(entry: &PluginEntry) -> Deadlines {
 }
 
 fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervisor::Plan {
+    let in_stream = |name: &str| {
+        let stream = config.stream.iter();
+        stream
+            .flat_map(|stream| &stream.processors)
+            .any(|processor| processor.value == name)
+    };
     let instances = plan
         .instances
         .iter()
@@ -1012,6 +1037,7 @@ fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervi
             name: prepared.name.clone(),
             required: prepared.entry.required,
             init_attempts: prepared.entry.init_attempts,
+            in_stream: in_stream(&prepared.name),
             parts: prepared.code.parts(),
             load: prepared.entry.deadlines.load,
             init: prepared.entry.deadlines.init,

@@ -31,6 +31,7 @@ mod host;
     reason = "what a pure machine offers is its own surface, whoever may see it"
 )]
 mod machine;
+pub mod provenance;
 mod runtime;
 mod services;
 pub mod status;
@@ -44,6 +45,7 @@ pub use error::{Blame, ExitCode, Place, Problem, Severity};
 pub use half::{DriversElsewhere, ExecutorSlot, Pin, TaskOutcome};
 pub use host::{BuildError, Builder, CallError, EntryOf, Host, Side};
 pub use machine::supervisor::State;
+pub use services::config::Recover;
 pub use services::metric::MetricValue;
 
 use runtime::event_loop::Progress;

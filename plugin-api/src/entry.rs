@@ -51,6 +51,8 @@ pub(crate) struct Site {
 thread_local! {
     /// The site of the call that this thread is inside, or null. Set by [`Site::enter`] for exactly that long.
     static CURRENT: Cell<*const Site> = const { Cell::new(ptr::null()) };
+    /// This thread is behind the barrier: what unwinds is reported by whoever called.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
     /// What the panic hook saw last on this thread: message and place.
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -116,7 +118,10 @@ pub(crate) fn current_component() -> &'static str {
 
 /// Catches what unwinds, and says the failure's kind: what an author returns is `error`, whatever it was made from.
 pub(crate) fn barrier<T>(work: impl FnOnce() -> Result<T>) -> RResult<T, Failure> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    let outer = GUARDED.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    match outcome {
         Ok(Ok(value)) => RResult::ROk(value),
         Ok(Err(error)) => RResult::RErr(error.into_failure(failure_kind::ERROR)),
         Err(payload) => RResult::RErr(panic_failure(payload)),
@@ -154,10 +159,14 @@ fn install_panic_hook() {
             .location()
             .map_or_else(String::new, |place| format!(" at {place}"));
         let text = format!("panicked{place}: {}", payload_text(info.payload()));
-        if CURRENT.get().is_null() {
-            log::forward_bare_panic(&text);
-        } else {
+        if GUARDED.get() {
             LAST_PANIC.with(|last| last.replace(Some(text)));
+        } else {
+            let thread = std::thread::current();
+            log::forward_bare_panic(&format!(
+                "thread `{}` {text}",
+                thread.name().unwrap_or("unnamed")
+            ));
         }
     }));
 }

@@ -49,11 +49,9 @@ pub(crate) fn set_level(level: u64) {
     }
 }
 
-/// A panic on a thread that is in no call of the host's.
+/// A panic on a thread that no call of the host's waits for.
 pub(crate) fn forward_bare_panic(text: &str) {
-    if let Some(context) = INSTANCE.get() {
-        context.log_error("panic", text);
-    }
+    send(log_level::ERROR, "panic", text, "");
 }
 
 fn send(level: u32, target: &str, message: &str, fields: &str) {

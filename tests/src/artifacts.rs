@@ -131,14 +131,30 @@ pub fn executable(package: &str) -> &'static Path {
 /// - Panics: it does not build, or there is no such library.
 #[must_use]
 pub fn stranger(manifest: &Path, name: &str, profile: Profile) -> PathBuf {
+    let built = build_stranger(manifest, profile);
+    let library = built.libraries.get(name);
+    let library = library.unwrap_or_else(|| panic!("cargo built no library `{name}`: {built:?}"));
+    library.clone()
+}
+
+/// As [`stranger`], for an executable.
+///
+/// - Panics: it does not build, or there is no such executable.
+#[must_use]
+pub fn stranger_executable(manifest: &Path, name: &str, profile: Profile) -> PathBuf {
+    let built = build_stranger(manifest, profile);
+    let executable = built.executables.get(name);
+    let executable =
+        executable.unwrap_or_else(|| panic!("cargo built no executable `{name}`: {built:?}"));
+    executable.clone()
+}
+
+fn build_stranger(manifest: &Path, profile: Profile) -> Built {
     let mut command = build_command("build", manifest, profile);
     command
         .arg("--target-dir")
         .arg(target_folder().join("third-party"));
-    let built = build(command);
-    let library = built.libraries.get(name);
-    let library = library.unwrap_or_else(|| panic!("cargo built no library `{name}`: {built:?}"));
-    library.clone()
+    build(command)
 }
 
 /// The folder that cargo builds this workspace in.

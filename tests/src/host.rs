@@ -39,15 +39,24 @@ pub struct Exit {
 impl<'a> TestHost<'a> {
     #[track_caller]
     pub(crate) fn start(setup: &'a Setup, mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        Self::start_as_told(setup, command)
+    }
+
+    /// The command says where its stderr goes; what does not come here is not seen.
+    #[track_caller]
+    pub(crate) fn start_as_told(setup: &'a Setup, mut command: Command) -> Self {
         let begun = Instant::now();
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .expect("the binary that cargo just built");
         let stdout = child.stdout.take().expect("it is piped");
-        let stderr = child.stderr.take().expect("it is piped");
+        let stderr: Box<dyn std::io::Read + Send> = match child.stderr.take() {
+            Some(stderr) => Box::new(stderr),
+            None => Box::new(std::io::empty()),
+        };
         Self {
             setup,
             stdin: child.stdin.take(),

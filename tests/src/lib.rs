@@ -15,6 +15,7 @@ mod log;
 mod port;
 mod setup;
 mod snapshot;
+pub mod tour;
 mod trace;
 
 pub use collect::{Collected, Collector};

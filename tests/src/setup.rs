@@ -162,6 +162,20 @@ impl Setup {
         TestHost::start(self, command)
     }
 
+    /// As [`start`](Self::start), with a log that nobody reads: every write to it fails.
+    ///
+    /// - Panics: the binary cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start_unheard(&self) -> TestHost<'_> {
+        let mut command = self.command(&["--log-format", "json", "run"]);
+        command.arg(self.config_path());
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        drop(reader);
+        command.stderr(writer);
+        TestHost::start_as_told(self, command)
+    }
+
     /// Runs another subcommand to its end; the config's path is not added.
     ///
     /// - Panics: the binary cannot be started.

@@ -1,20 +1,15 @@
 //! What the README says is what happens: every command in it is run, and what it shows is compared with what comes.
 //!
-//! `sh` blocks are commands, run by a shell in a folder that looks like the clone; `text` blocks are what they print, and
-//! `text typed` blocks are lines typed into the demo, each with its answer below. A `…` stands for anything within a line, a
-//! line of it alone for any lines. The debug binary stands in for the release one.
+//! The commands run in a folder that looks like the clone, as `hotshoe_tests::tour` says. The debug binary stands in for the
+//! release one.
 
 use hotshoe_tests::{
-    DefaultPort, Setup, TestHost, artifacts,
+    DefaultPort, Setup, artifacts,
     artifacts::{Profile, workspace_root},
+    tour::{Block, Step, Tour, blocks},
 };
 use rustix::process::Signal;
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::fs::symlink, path::Path};
 use toml::Table;
 
 /// Run by this test's surroundings: it is a part of it.
@@ -24,65 +19,8 @@ const BUILD_STRANGER: &str =
     "cargo build --release --manifest-path examples/third-party/Cargo.toml";
 const STRANGER: &str = "examples/third-party/target/release/libshout.so";
 
-/// A fenced block.
-#[derive(Debug)]
-struct Block {
-    /// What stands behind the fence: `sh`, `text`, `text typed`, `toml`.
-    kind: String,
-    text: String,
-}
-
-fn blocks(markdown: &str) -> Vec<Block> {
-    let mut found = Vec::new();
-    let mut lines = markdown.lines();
-    while let Some(line) = lines.next() {
-        let Some(kind) = line.strip_prefix("```") else {
-            continue;
-        };
-        let inside = lines.by_ref().take_while(|line| *line != "```");
-        let text = inside.map(|line| format!("{line}\n")).collect();
-        found.push(Block {
-            kind: kind.to_owned(),
-            text,
-        });
-    }
-    found
-}
-
 fn read(path: &str) -> String {
     fs::read_to_string(workspace_root().join(path)).unwrap()
-}
-
-/// Whether `text` is what `shown` says it is.
-fn fits(shown: &str, text: &str) -> bool {
-    lines_fit(
-        &shown.lines().collect::<Vec<_>>(),
-        &text.lines().collect::<Vec<_>>(),
-    )
-}
-
-fn lines_fit(shown: &[&str], text: &[&str]) -> bool {
-    match (shown.split_first(), text.split_first()) {
-        (Some((&"…", rest)), _) => {
-            (0..=text.len()).any(|skipped| lines_fit(rest, &text[skipped..]))
-        }
-        (Some((shown, more)), Some((line, rest))) => {
-            line_fits(shown, line) && lines_fit(more, rest)
-        }
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-fn line_fits(shown: &str, line: &str) -> bool {
-    let Some((head, tail)) = shown.split_once('…') else {
-        return shown == line;
-    };
-    let Some(rest) = line.strip_prefix(head) else {
-        return false;
-    };
-    let ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-    ends.into_iter().any(|at| line_fits(tail, &rest[at..]))
 }
 
 /// A folder that looks like the clone after the README's first command.
@@ -103,82 +41,6 @@ fn clone(setup: &Setup) {
     }
 }
 
-/// The tour, step by step.
-struct Tour<'a> {
-    setup: &'a Setup,
-    /// The demo, once it runs, and everything that it has printed.
-    demo: Option<(TestHost<'a>, String)>,
-    commands: Vec<String>,
-}
-
-impl<'a> Tour<'a> {
-    fn take(&mut self, block: &Block, shown: Option<&str>) {
-        match block.kind.as_str() {
-            "sh" => self.run(&block.text, shown),
-            "text typed" => self.type_lines(&block.text),
-            "toml" => assert_eq!(block.text, authors_snippet()),
-            _ => {}
-        }
-    }
-
-    /// Runs a block's commands; what they print altogether is what is shown.
-    fn run(&mut self, script: &str, shown: Option<&str>) {
-        let mut printed = String::new();
-        for command in script.lines() {
-            self.commands.push(command.to_owned());
-            match command.strip_prefix(BUILD) {
-                Some(rest) => self.start_demo(rest),
-                None if command == THE_TESTS => {}
-                None if command == BUILD_STRANGER => build_stranger(self.setup),
-                None => printed.push_str(&self.shell(command)),
-            }
-        }
-        let Some(shown) = shown else { return };
-        assert!(
-            fits(shown, &printed),
-            "the README shows, behind\n{script}\n{shown}\nand what is printed is\n{printed}"
-        );
-    }
-
-    fn start_demo(&mut self, command: &str) {
-        let mut shell = Command::new("sh");
-        // Ctrl-C reaches the host itself.
-        shell.arg("-c").arg(format!("exec {command}"));
-        let host = self.setup.start_command(shell);
-        host.wait_log("the ready line", |line| {
-            line.text().contains(" ready instances=2 ")
-        });
-        self.demo = Some((host, String::new()));
-    }
-
-    /// Lines to type, each with the line that answers it.
-    fn type_lines(&mut self, session: &str) {
-        let (host, printed) = self
-            .demo
-            .as_mut()
-            .expect("the demo runs before anything is typed");
-        let lines: Vec<&str> = session.lines().collect();
-        for pair in lines.chunks(2) {
-            host.send_line(pair[0]);
-            printed.push_str(pair[1]);
-            printed.push('\n');
-            host.wait_stdout(printed.as_bytes());
-        }
-    }
-
-    /// Runs one command to its end. Only one whose output has an error in it may fail.
-    fn shell(&self, command: &str) -> String {
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("({command}) 2>&1"));
-        self.setup.place(&mut shell);
-        let output = shell.stdin(Stdio::null()).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let has_error = text.contains("error[");
-        assert_eq!(output.status.success(), !has_error, "{command}: {text}");
-        text
-    }
-}
-
 fn build_stranger(setup: &Setup) {
     let manifest = workspace_root().join("examples/third-party/Cargo.toml");
     let library = artifacts::stranger(&manifest, "shout", Profile::Release);
@@ -192,16 +54,24 @@ fn every_command_of_the_readme_does_what_it_shows() {
     let _turn = DefaultPort::take();
     let setup = Setup::new();
     clone(&setup);
-    let mut tour = Tour {
-        setup: &setup,
-        demo: None,
-        commands: Vec::new(),
-    };
-    let blocks = blocks(&read("README.md"));
-    for (place, block) in blocks.iter().enumerate() {
-        let next = blocks.get(place + 1).filter(|next| next.kind == "text");
-        tour.take(block, next.map(|next| next.text.as_str()));
-    }
+    let mut tour = Tour::new(&setup);
+    tour.walk(
+        &read("README.md"),
+        |command, _| match command.strip_prefix(BUILD) {
+            Some(rest) => Step::Start(rest.to_owned(), Some(" ready instances=2 ")),
+            None if command == THE_TESTS => Step::Done,
+            None if command == BUILD_STRANGER => {
+                build_stranger(&setup);
+                Step::Done
+            }
+            None => Step::Run,
+        },
+        |block| {
+            if block.kind == "toml" {
+                assert_eq!(block.text, authors_snippet());
+            }
+        },
+    );
     // The issue's two, word for word.
     assert_eq!(
         tour.commands[..2],
@@ -219,7 +89,7 @@ fn every_command_of_the_readme_does_what_it_shows() {
         let shown = tour.commands.iter().any(|line| line.contains(command));
         assert!(shown, "`{command}` is in no block");
     }
-    let (mut host, printed) = tour.demo.unwrap();
+    let (mut host, printed) = tour.started.pop().unwrap();
     host.signal(Signal::INT);
     host.assert_exit(0);
     assert_eq!(String::from_utf8(host.stdout()).unwrap(), printed);
@@ -292,6 +162,7 @@ fn every_relative_link_leads_somewhere() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "STYLE.md",
+        "docs/live-config.md",
         "examples/third-party/README.md",
     ] {
         let text = read(document);
@@ -304,26 +175,4 @@ fn every_relative_link_leads_somewhere() {
             assert!(leads, "{document} links to {target}");
         }
     }
-}
-
-#[test]
-fn what_is_shown_fits_what_is_printed_or_not() {
-    let check = |shown: &str, text: &str, expected: bool| {
-        assert_eq!(fits(shown, text), expected, "{shown:?} {text:?}");
-    };
-    check("a\nb", "a\nb", true);
-    check("a", "a\nb", false);
-    check("a\nb", "a", false);
-    check("pid …, up … s", "pid 12, up 3 s", true);
-    check("pid …, up … s", "pid 12, down 3 s", false);
-    check("…\nb\n…", "b", true);
-    check("…\nb\n…", "a\na\nb\nc", true);
-    check("…\nb\n…", "a\nc", false);
-    let found = blocks("x\n```sh\na\nb\n```\n\n```text typed\nc\n```\n");
-    assert_eq!(found.len(), 2);
-    assert_eq!(
-        (found[0].kind.as_str(), found[0].text.as_str()),
-        ("sh", "a\nb\n")
-    );
-    assert_eq!(found[1].kind, "text typed");
 }

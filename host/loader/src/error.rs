@@ -42,7 +42,7 @@ macro_rules! codes {
                 }
             }
 
-            /// What it means and what to do: the text that `docs/refusals.md` is made from.
+            /// What it means, an empty line, and what to do: the text that `docs/refusals.md` is made from.
             #[must_use]
             pub const fn docs(self) -> &'static str {
                 match self {
@@ -62,62 +62,103 @@ macro_rules! codes {
 }
 
 codes! {
-    /// No such file, or a name that stands for none in any of the folders searched. Correct `library`, or add the folder to
-    /// `[host] plugin_path`; the message lists every place tried and names that come close.
+    /// No such file, or a name that stands for none in any of the folders searched.
+    ///
+    /// Correct `library`, or add the folder to `[host] plugin_path`; the message lists every place tried and names that
+    /// come close.
     NotFound = "not-found", Operator;
-    /// The file is there and cannot be read: permission, a loop of symbolic links, a failing disk. Make it readable for the
-    /// user that runs the host.
+    /// The file is there and cannot be read: permission, a loop of symbolic links, a failing disk.
+    ///
+    /// Make it readable for the user that runs the host.
     Unreadable = "unreadable", Environment;
-    /// A folder, a pipe, a socket or a device where a file was wanted. Name the library file itself.
+    /// A folder, a pipe, a socket or a device where a file was wanted.
+    ///
+    /// Name the library file itself.
     NotAFile = "not-a-file", Operator;
-    /// The file is something else than a shared library: text, an archive, a program, a core file. Name the `.so` that
-    /// `cargo build` made from a crate with `crate-type = ["cdylib"]`.
+    /// The file is something else than a shared library: text, an archive, a program, a core file.
+    ///
+    /// Name the `.so` that `cargo build` made from a crate with `crate-type = ["cdylib"]`.
     NotALibrary = "not-a-library", Operator;
-    /// A shared library for another operating system, processor or C library. Build the plugin for this machine's target.
+    /// A shared library for another operating system, processor or C library.
+    ///
+    /// Build the plugin for this machine's target.
     WrongPlatform = "wrong-platform", Operator;
-    /// More bytes, or more thread-local storage, than the host takes. Build in release and strip the file.
+    /// More bytes, or more thread-local storage, than the host takes.
+    ///
+    /// Build in release and strip the file.
     TooLarge = "too-large", Operator;
-    /// The file ends before what its own headers promise: a copy that was interrupted. Copy it again.
+    /// The file ends before what its own headers promise: a copy that was interrupted.
+    ///
+    /// Copy it again.
     Truncated = "truncated", Operator;
-    /// A shared library without Hotshoe's manifest: not a plugin, or one without `export_plugin!`. Name the plugin's own
-    /// library; its author needs `export_plugin!` in the crate that is the `cdylib`.
+    /// A shared library without Hotshoe's manifest: not a plugin, or one without `export_plugin!`.
+    ///
+    /// Name the plugin's own library; its author needs `export_plugin!` in the crate that is the `cdylib`.
     NoManifest = "no-manifest", Operator;
-    /// The manifest is there and cannot be read. Build the plugin again with an unmodified `hotshoe-plugin-api`.
+    /// The manifest is there and cannot be read.
+    ///
+    /// Build the plugin again with an unmodified `hotshoe-plugin-api`.
     ManifestInvalid = "manifest-invalid", Plugin;
-    /// Built for an ABI major that came before this host's. Build the plugin again with the host's `hotshoe-plugin-api`.
+    /// Built for an ABI major that came before this host's.
+    ///
+    /// Build the plugin again with the host's `hotshoe-plugin-api`.
     AbiTooOld = "abi-too-old", Plugin;
-    /// Built for an ABI major that this host does not know. Upgrade the host, or install an older build of the plugin.
+    /// Built for an ABI major that this host does not know.
+    ///
+    /// Upgrade the host, or install an older build of the plugin.
     AbiTooNew = "abi-too-new", Plugin;
-    /// The configuration needs a component that the plugin does not declare. Name another plugin, or declare the component
-    /// in `export_plugin!`.
+    /// The configuration needs a component that the plugin does not declare.
+    ///
+    /// Name another plugin, or declare the component in `export_plugin!`.
     MissingComponent = "missing-component", Operator;
-    /// Built with `panic = "abort"`: one panic of it would end the whole host. Build it with `panic = "unwind"`, or run it
-    /// with `isolation = "process"`.
+    /// Built with `panic = "abort"`: one panic of it would end the whole host.
+    ///
+    /// Build it with `panic = "unwind"`, or run it with `isolation = "process"`.
     PanicAbort = "panic-abort", Plugin;
-    /// Built against a newer glibc than this machine has. Build it on the oldest system it shall run on, or upgrade.
+    /// Built against a newer glibc than this machine has.
+    ///
+    /// Build it on the oldest system it shall run on, or upgrade.
     GlibcTooNew = "glibc-too-new", Environment;
     /// It needs another library, or a symbol of one, that this machine does not have; or it looks for neighbours through
-    /// `$ORIGIN`, which a copy in memory has not. Install the library, or say `stage = "directory"`.
+    /// `$ORIGIN`, which a copy in memory has not.
+    ///
+    /// Install the library, or say `stage = "directory"`.
     MissingDependency = "missing-dependency", Environment;
-    /// Everybody on this machine may change the file, or a folder on its path: whoever does runs code as the host. Take the
-    /// right away with `chmod o-w`, or say `allow_writable = true`.
+    /// Everybody on this machine may change the file, or a folder on its path: whoever does runs code as the host.
+    ///
+    /// Take the right away with `chmod o-w`, or say `allow_writable = true`.
     WritableByOthers = "writable-by-others", Environment;
-    /// Not the bytes that the lock file names. Restore the file, or write the lock file again.
+    /// Not the bytes that the lock file names.
+    ///
+    /// Restore the file, or write the lock file again.
     HashMismatch = "hash-mismatch", Operator;
-    /// The policy asks for a lock file that names this library, and none does. Run `hotshoe lock`.
+    /// The policy asks for a lock file that names this library, and none does.
+    ///
+    /// Run `hotshoe lock`.
     NotLocked = "not-locked", Operator;
-    /// The policy asks for a signature beside the library, and there is none. Have the plugin signed by its author.
+    /// The policy asks for a signature beside the library, and there is none.
+    ///
+    /// Have the plugin signed by its author.
     Unsigned = "unsigned", Operator;
-    /// The signature is not one of these bytes. Fetch library and signature again, from their author.
+    /// The signature is not one of these bytes.
+    ///
+    /// Fetch library and signature again, from their author.
     BadSignature = "bad-signature", Operator;
-    /// Signed, by a key that the configuration does not trust. Add the key to `[trust] keys` if you do.
+    /// Signed, by a key that the configuration does not trust.
+    ///
+    /// Add the key to `[trust] keys` if you do.
     UntrustedKey = "untrusted-key", Operator;
-    /// The file was written to while it was read. Wait until its copy is complete; replace libraries by renaming.
+    /// The file was written to while it was read.
+    ///
+    /// Wait until its copy is complete; replace libraries by renaming.
     ChangedWhileLoading = "changed-while-loading", Environment;
-    /// The symbol that the manifest names is missing, or is no header. Build the plugin again.
+    /// The symbol that the manifest names is missing, or is no header.
+    ///
+    /// Build the plugin again.
     NoEntry = "no-entry", Plugin;
-    /// The types on both sides of the ABI differ although its version agrees. Build the plugin again with an unmodified
-    /// `hotshoe-abi`; `--verbose` prints the whole comparison.
+    /// The types on both sides of the ABI differ although its version agrees.
+    ///
+    /// Build the plugin again with an unmodified `hotshoe-abi`; `--verbose` prints the whole comparison.
     LayoutMismatch = "layout-mismatch", Plugin;
 }
 

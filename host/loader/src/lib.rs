@@ -29,19 +29,31 @@ mod find;
 mod handshake;
 mod inspect;
 mod leave;
+mod lock;
 mod machine;
 mod manifest;
 mod open;
+mod signature;
+mod small;
 mod stage;
 mod verify;
 
 pub use describe::describe;
 pub use error::{Blame, Refusal, RefusalCode};
 pub use find::{LibraryName, find, search_folders};
+#[doc(hidden)]
+pub use handshake::compare_layouts;
 pub use handshake::{Library, load};
 pub use inspect::{EntrySymbol, InspectFault, Inspection, Platform, SymbolKind, inspect};
 pub use leave::leave;
+pub use lock::{
+    Difference, LOCK_BYTES_MAX, LOCK_FILE, Lock, LockedLibrary, LockedNeighbour, Named,
+};
 pub use machine::glibc_version;
 pub use manifest::{Components, Manifest, ManifestFault, Panic, Profile, parse_manifest};
+pub use signature::{
+    PublicKey, SIGNATURE_BYTES_MAX, SecretKey, Subject, judge_signature, signature_path,
+};
+pub use small::{Misread, hex, read_small};
 pub use stage::{Staged, Staging};
-pub use verify::{Policy, Verified, verify};
+pub use verify::{Policy, Verified, look, subject, verify};

@@ -40,6 +40,8 @@ pub(crate) struct Neighbour {
 pub struct Staged {
     backing: Backing,
     len_bytes: u64,
+    /// Where the neighbours are, relative to the folder.
+    neighbours: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -77,17 +79,21 @@ impl Staged {
     /// # Errors
     /// The copy cannot be read: a bug of ours or of the system's.
     pub fn sha256(&self) -> io::Result<[u8; 32]> {
-        use sha2::{Digest as _, Sha256};
-        let mut copy = File::open(self.path())?;
-        let mut digest = Sha256::new();
-        let mut piece = vec![0; 64 * 1024];
-        loop {
-            let len = copy.read(&mut piece)?;
-            if len == 0 {
-                return Ok(digest.finalize().into());
-            }
-            digest.update(&piece[..len]);
-        }
+        sha256_of(&self.path())
+    }
+
+    /// SHA-256 of each neighbour's copy, with its place relative to the library.
+    ///
+    /// # Errors
+    /// A copy cannot be read.
+    pub fn neighbours_sha256(&self) -> io::Result<Vec<(PathBuf, [u8; 32])>> {
+        let folder = match &self.backing {
+            #[cfg(target_os = "linux")]
+            Backing::Memfd(_) => return Ok(Vec::new()),
+            Backing::Folder { folder, .. } => folder,
+        };
+        let digest = |place: &PathBuf| Ok((place.clone(), sha256_of(&folder.join(place))?));
+        self.neighbours.iter().map(digest).collect()
     }
 
     /// Keeps the copy for ever, because it is opened now; answers the folder, if it is one.
@@ -116,6 +122,20 @@ impl Drop for Staged {
     }
 }
 
+fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    use sha2::{Digest as _, Sha256};
+    let mut copy = File::open(path)?;
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let len = copy.read(&mut piece)?;
+        if len == 0 {
+            return Ok(digest.finalize().into());
+        }
+        digest.update(&piece[..len]);
+    }
+}
+
 /// Copies a library whose bytes were judged.
 pub(crate) fn stage(
     library: &Path,
@@ -138,6 +158,10 @@ pub(crate) fn stage(
     Ok(Staged {
         backing: backing?,
         len_bytes: bytes.len() as u64,
+        neighbours: neighbours
+            .iter()
+            .map(|neighbour| neighbour.place.clone())
+            .collect(),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::{
     inspect::{EntrySymbol, InspectFault, Inspection, Platform, SymbolKind, inspect},
     machine::glibc_version,
     manifest::{Manifest, Panic},
+    signature::Subject,
     stage::{Staged, Staging, stage},
 };
 use hotshoe_abi::{ABI_MAJOR, ABI_VERSION, abi_stable::library::LibHeader};
@@ -84,6 +85,15 @@ impl Verified {
     }
 }
 
+/// Reads and inspects a file, as [`verify`] does, without judging it: what a library says that a host would refuse.
+///
+/// # Errors
+/// The file cannot be read, or is no library, or not all of one. Who may write to it is asked as by [`verify`].
+pub fn look(path: &Path, policy: &Policy) -> Result<Inspection, Refusal> {
+    let bytes = read::read(path, policy)?.bytes;
+    inspect(&bytes).map_err(|fault| refuse_fault(path, fault))
+}
+
 /// Reads, inspects, judges and stages a library.
 ///
 /// # Errors
@@ -109,6 +119,21 @@ pub fn verify(path: &Path, policy: &Policy) -> Result<Verified, Refusal> {
         warnings,
         staged,
     })
+}
+
+/// What a signature of this file is about. The file is read and inspected, not judged: it may be for another machine.
+///
+/// # Errors
+/// It cannot be read, or is no plugin.
+pub fn subject(path: &Path) -> Result<Subject, Refusal> {
+    let policy = Policy {
+        allow_writable: true,
+        ..Policy::default()
+    };
+    let bytes = read::read(path, &policy)?.bytes;
+    let inspection = inspect(&bytes).map_err(|fault| refuse_fault(path, fault))?;
+    let manifest = judge_manifest(path, &inspection)?;
+    Ok(Subject::of_bytes(&bytes, manifest))
 }
 
 /// What the judgement needs to know of the machine.

@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, reason = "a test binary")]
 
+mod workshop;
+
 use hotshoe_abi::abi_stable::library::LibHeader;
 use hotshoe_loader::{InspectFault, Policy, RefusalCode, Staging, inspect, load, verify};
 use std::{
@@ -12,89 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use tempfile::TempDir;
-
-const MANIFEST: &str = "HOTSHOE-MANIFEST 1\nname=fixture\nversion=1.0.0\nabi=1.0.0\n\
-    symbol=hotshoe_root_module_fixture\ncomponents=processor\npanic=unwind\nprofile=debug\n\
-    target=x86_64-unknown-linux-gnu\nEND\n";
-
-/// Appends a line with the address of a static to `MARKER`, inside `dlopen`.
-const CANARY: &str = "#include <stdio.h>\nstatic int here;\n\
-    __attribute__((constructor)) static void mark(void) {\n\
-    FILE *f = fopen(MARKER, \"a\"); fprintf(f, \"%p %d\\n\", (void *)&here, ANSWER); fclose(f); }\n";
-
-struct Workshop(TempDir);
-
-impl Workshop {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn marker(&self) -> PathBuf {
-        self.path("marker")
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        fs::write(self.path(name), bytes).expect("write a fixture");
-        self.path(name)
-    }
-
-    /// Compiles C to a file.
-    fn cc(&self, name: &str, source: &str, args: &[&str]) -> PathBuf {
-        let (c, out) = (self.write(&format!("{name}.c"), source), self.path(name));
-        let run = Command::new("cc")
-            .current_dir(self.0.path())
-            .args(["-w", "-o"])
-            .arg(&out)
-            .arg(&c)
-            .arg(format!("-DMARKER=\"{}\"", self.marker().display()))
-            .args(args)
-            .output()
-            .expect(
-                "this test needs a C compiler named `cc` (Debian: apt-get install gcc libc6-dev)",
-            );
-        assert!(
-            run.status.success(),
-            "cc {name}: {}",
-            String::from_utf8_lossy(&run.stderr)
-        );
-        out
-    }
-
-    /// A library with a canary, a manifest and a header-sized variable full of garbage: refused at the handshake, not before.
-    fn plugin(&self, name: &str, manifest: &str, entry: &str, args: &[&str]) -> PathBuf {
-        let text = manifest.replace('\n', "\\n");
-        let manifest = format!(
-            "__attribute__((section(\".hotshoe\"), used)) static const char manifest[] = \"{text}\";\n"
-        );
-        let base = ["-shared", "-fPIC", "-DANSWER=0"];
-        let base = if args.iter().any(|arg| arg.starts_with("-DANSWER")) {
-            &base[..2]
-        } else {
-            &base[..]
-        };
-        self.cc(
-            name,
-            &format!("{CANARY}{manifest}{entry}"),
-            &[base, args].concat(),
-        )
-    }
-
-    fn garbage(&self, name: &str, manifest: &str) -> PathBuf {
-        self.plugin(name, manifest, &garbage_entry(), &[])
-    }
-}
-
-fn garbage_entry() -> String {
-    format!(
-        "char hotshoe_root_module_fixture[{}] = {{7}};\n",
-        size_of::<LibHeader>()
-    )
-}
+use workshop::{CANARY, MANIFEST, Workshop, garbage_entry, patched, replaced, swapped_segments};
 
 fn code(path: &Path) -> RefusalCode {
     match verify(path, &Policy::default()) {
@@ -107,21 +27,6 @@ fn code(path: &Path) -> RefusalCode {
             refusal.code
         }
     }
-}
-
-fn patched(bytes: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    bytes[at..at + with.len()].copy_from_slice(with);
-    bytes
-}
-
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let at = bytes
-        .windows(from.len())
-        .position(|window| window == from)
-        .expect("what is replaced is there");
-    patched(bytes, at, to)
 }
 
 #[test]
@@ -363,7 +268,7 @@ fn what_is_no_library_is_told_in_these_words() {
             "{}: {refusal}\n{}\n{}\n{fix}",
             refusal.code, refusal.wanted, refusal.found
         );
-        let folder = shop.0.path().to_str().expect("UTF-8");
+        let folder = shop.folder();
         assert_eq!(told.replace(folder, "FOLDER"), *text, "{name}");
     }
 }
@@ -632,8 +537,19 @@ fn other_systems_libraries_show_their_manifest() {
 fn no_cut_of_a_library_is_taken_for_a_whole_one() {
     let shop = Workshop::new();
     let bytes = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
-    for end in (1..bytes.len())
-        .step_by(13)
+    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+    let offsets = std::iter::repeat_with(|| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        1 + usize::try_from(dice >> 1).expect("64 bits") % (bytes.len() - 1)
+    });
+    let offsets: Vec<usize> = offsets.take(1_000).collect();
+    let boundaries = boundaries(&bytes);
+    assert!(boundaries.len() > 30, "{boundaries:?}");
+    for end in (1..64)
+        .chain(offsets)
+        .chain(boundaries)
         .chain(bytes.len() - 70..bytes.len())
     {
         match inspect(&bytes[..end]) {
@@ -649,6 +565,30 @@ fn no_cut_of_a_library_is_taken_for_a_whole_one() {
             other => panic!("cut at {end}: {other:?}"),
         }
     }
+}
+
+/// Where sections begin and end, out of the section table, but for the file's own end.
+fn boundaries(elf: &[u8]) -> Vec<usize> {
+    let number = |at: usize, len: usize| {
+        let mut word = [0; 8];
+        word[..len].copy_from_slice(&elf[at..at + len]);
+        usize::try_from(u64::from_le_bytes(word)).expect("64 bits")
+    };
+    let (table, count) = (number(40, 8), number(60, 2));
+    let mut boundaries: Vec<usize> = (0..count)
+        .map(|index| table + 64 * index)
+        .flat_map(|at| {
+            [
+                number(at + 24, 8),
+                number(at + 24, 8) + number(at + 32, 8),
+                at,
+            ]
+        })
+        .filter(|&end| end > 0 && end < elf.len())
+        .collect();
+    boundaries.sort_unstable();
+    boundaries.dedup();
+    boundaries
 }
 
 #[test]
@@ -727,22 +667,69 @@ fn a_swapped_path_never_mixes_libraries() {
     });
 }
 
+/// The same, into the file itself: a mixture of the two, which nobody ever wrote, is never taken for a library.
+#[test]
+fn a_rewritten_file_never_mixes_libraries() {
+    use std::{
+        os::unix::fs::FileExt as _,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+    let shop = Workshop::new();
+    let filled = |name: &str, with: char| {
+        let filler =
+            format!("const char filler[1 << 20] = {{[0 ... (1 << 20) - 1] = '{with}'}};\n");
+        let path = shop.plugin(name, MANIFEST, &format!("{filler}{}", garbage_entry()), &[]);
+        fs::read(path).expect(name)
+    };
+    let (a, b) = (filled("a.so", 'a'), filled("b.so", 'b'));
+    assert!(a.len() == b.len() && a != b);
+    let path = shop.write("rewritten.so", &a);
+    let (stop, turns) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut outcomes = [0, 0];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = File::options().write(true).open(&path).expect("open");
+            while !stop.load(Ordering::Relaxed) {
+                for bytes in [&b, &a] {
+                    file.write_all_at(bytes, 0).expect("write");
+                    turns.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        while !turns.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        for _ in 0..200 {
+            match verify(&path, &Policy::default()) {
+                Ok(verified) => {
+                    outcomes[0] += 1;
+                    let digest = verified.staged.sha256().expect("digest");
+                    assert!(
+                        [&a, &b].iter().any(|bytes| sha256(bytes) == digest),
+                        "a mixture"
+                    );
+                }
+                Err(refusal) => {
+                    outcomes[1] += 1;
+                    assert_eq!(
+                        refusal.code,
+                        RefusalCode::ChangedWhileLoading,
+                        "{refusal:?}"
+                    );
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(outcomes[1] > 0, "not one write was noticed");
+    // The file is whole again once its writer is done.
+    shop.write("rewritten.so", &b);
+    verify(&path, &Policy::default()).expect("nobody writes any more");
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
     Sha256::digest(bytes).into()
-}
-
-/// Exchanges the first two PT_LOADs.
-fn swapped_segments(bytes: &[u8]) -> Vec<u8> {
-    let start = 64;
-    let mut bytes = bytes.to_vec();
-    let (first, second) = bytes[start..start + 112].split_at_mut(56);
-    assert!(
-        first[0] == 1 && second[0] == 1,
-        "a linker that starts with two PT_LOADs"
-    );
-    first.swap_with_slice(second);
-    bytes
 }
 
 /// The smallest DLL for x86-64 that carries a manifest.

@@ -45,6 +45,8 @@ pub(crate) trait Backend: Send + Sync {
     fn parts(&self, executor: ExecutorId) -> Box<dyn ExecutorParts>;
     /// Speaks to the glue beside a running call.
     fn signal(&self, kind: u32, value: u64);
+    /// The host ends: threads that no shutdown has ended are told, and the instance's own with them. Again is nothing.
+    fn close(&self);
     /// The instance is out: nothing is delivered to it any more.
     fn retire(&self);
     /// The schema of its settings, once it is open.

@@ -9,7 +9,7 @@ use crate::{
     },
     services::{
         config::Pin,
-        failure::{failure, problem},
+        failure::{failure, problem_of},
     },
 };
 use hotshoe_abi::{BatchRef, Failure, OutBatch, Task, failure_kind};
@@ -91,10 +91,8 @@ impl Slot {
             if let Err(failure) = init(parts.as_mut()) {
                 let info = parts.instance();
                 let method = format!("init on executor {}", self.id.0);
-                let mut problem = problem(&info.name, &method, ExitCode::Init, &failure);
-                if failure.code.is_empty() {
-                    problem.code = "executor-init-failed".to_owned();
-                }
+                let call = (method.as_str(), "executor-init");
+                let problem = problem_of(&info.name, call, ExitCode::Init, &failure);
                 return Err((info.id, problem));
             }
         }
@@ -250,12 +248,9 @@ impl Slot {
         while let Some(mut parts) = self.parts.pop() {
             if let Err(failure) = parts.shutdown() {
                 let method = format!("shutdown on executor {}", self.id.0);
-                problems.push(problem(
-                    &parts.instance().name,
-                    &method,
-                    ExitCode::Shutdown,
-                    &failure,
-                ));
+                let call = (method.as_str(), "executor-shutdown");
+                let name = &parts.instance().name;
+                problems.push(problem_of(name, call, ExitCode::Shutdown, &failure));
             }
         }
         self.chain.clear();

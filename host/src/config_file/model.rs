@@ -145,6 +145,8 @@ pub struct PluginEntry {
     pub name: Option<String>,
     /// Which library.
     pub library: Library,
+    /// The same, as the file says it: what a lock calls it, wherever the file lies.
+    pub library_text: String,
     /// Where the key `library` stands.
     pub library_at: Place,
     /// Whether the host stops when this instance fails.
@@ -425,6 +427,7 @@ impl PluginEntry {
         Self {
             name: table.name.map(|name| name.0),
             library: library.value.seen_from(folder),
+            library_text: library.value.to_string(),
             library_at: library.at,
             required: table.required,
             after: names(table.after),

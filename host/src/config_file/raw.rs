@@ -216,11 +216,29 @@ impl Default for TrustTable {
 }
 
 fn check_trust(table: &TrustTable, cursor: &mut Cursor<'_, '_, '_>) {
-    if table.require != Require::None {
-        cursor.not_yet("require", "\"none\"");
+    let signed = table.require == Require::Signed;
+    if signed && table.keys.is_empty() && !cursor.has("keys") {
+        let sentence = format!(
+            "{} is \"signed\", and no key is trusted",
+            cursor.label("require")
+        );
+        let problem = cursor
+            .error_at("require", "no-keys", &sentence)
+            .wanted("keys = [\"FILE.pub\"] beside it")
+            .found("no keys")
+            .fix("add `keys = [\"FILE.pub\"]` to [trust]; `hotshoe keygen FILE` makes a pair");
+        cursor.add(problem);
     }
-    if !table.keys.is_empty() {
-        cursor.not_yet("keys", "[]");
+    if !signed && !table.keys.is_empty() {
+        let sentence = format!(
+            "{} is not used: signatures are not asked for",
+            cursor.label("keys")
+        );
+        let problem = cursor
+            .warning_at("keys", "unused-keys", &sentence)
+            .wanted("require = \"signed\" beside it")
+            .fix("add `require = \"signed\"` to [trust], or remove `keys`");
+        cursor.add(problem);
     }
 }
 

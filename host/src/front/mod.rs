@@ -6,4 +6,5 @@ pub(crate) mod cli;
 mod dirs;
 mod log;
 mod notify;
+mod replace;
 mod report;

@@ -43,6 +43,8 @@ pub(crate) struct InstancePlan {
     pub(crate) name: String,
     pub(crate) required: bool,
     pub(crate) init_attempts: u32,
+    /// `[stream]` names it: records pass through it or not at all.
+    pub(crate) in_stream: bool,
     pub(crate) parts: Parts,
     pub(crate) load: Duration,
     pub(crate) init: Duration,

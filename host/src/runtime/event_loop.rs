@@ -89,6 +89,10 @@ impl EventLoop {
             let event = self.next_event(&running);
             if let Some(Event::TimerFired(timer)) = &event {
                 running.timers.remove(timer);
+                if let (Timer::Cancel, Some(desk)) = (timer, &running.desk) {
+                    // So that the sink can count what was not delivered, and say so.
+                    desk.abandon_busy();
+                }
             }
             self.watch(&mut running);
             let Some(event) = event else { continue };
@@ -197,11 +201,12 @@ impl EventLoop {
         match overrun.watch.executor {
             None => self.services.tell(Event::Overran(info.id, problem)),
             Some(executor) => {
+                // Told first: what comes of giving it up, a stream that ends for want of it, is a later event.
+                self.services
+                    .tell(Event::ExecutorHung(executor, info.id, problem));
                 if let Some(desk) = &running.desk {
                     desk.abandon(executor);
                 }
-                self.services
-                    .tell(Event::ExecutorHung(executor, info.id, problem));
             }
         }
     }
@@ -345,13 +350,15 @@ impl EventLoop {
                     .insert(Arc::new(Desk::new(self.supervisor.executors_wanted()))),
             ),
         };
-        if desk.hire(id) {
-            let (to, office) = (Arc::clone(&desk), &self.services.messages);
-            office.enter_executor(Arc::new(move |instance, message| {
-                to.deliver(id, instance, message)
-            }));
+        if let Some(post) = desk.hire(id) {
+            if post.is_first() {
+                let (to, office) = (Arc::clone(&desk), &self.services.messages);
+                office.enter_executor(Arc::new(move |instance, message| {
+                    to.deliver(id, instance, message)
+                }));
+            }
             let crew = self.crew(&desk);
-            if let Err(error) = executor::spawn(id, crew) {
+            if let Err(error) = executor::spawn(post, crew) {
                 let headline = format!(
                     "the operating system refuses a thread for executor {}: {error}",
                     id.0
@@ -440,6 +447,9 @@ impl EventLoop {
     }
 
     fn finish(&self, exit: ExitCode, running: Running) {
+        for backend in self.backends.iter() {
+            backend.close();
+        }
         self.services.config.close();
         let outcome = Outcome {
             exit,

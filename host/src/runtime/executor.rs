@@ -2,12 +2,12 @@
 
 use crate::{
     backend::{Backend, slot::Slot},
-    machine::{ExecutorId, InstanceId, supervisor::Event},
+    machine::{InstanceId, supervisor::Event},
     services::Services,
     stream::{
         self, Policy,
         batch::OutputLimits,
-        desk::{Desk, Order, Work},
+        desk::{Desk, Order, Post, Work},
     },
 };
 use std::{sync::Arc, thread};
@@ -39,38 +39,44 @@ impl Crew {
     }
 }
 
-/// Starts an executor's thread; it waits for its first order.
-pub(crate) fn spawn(id: ExecutorId, crew: Crew) -> std::io::Result<()> {
-    let name = format!("executor {}", id.0);
+/// Starts a thread that serves an executor; it waits for its first order.
+pub(crate) fn spawn(post: Post, crew: Crew) -> std::io::Result<()> {
+    let name = format!("executor {}", post.executor.0);
     thread::Builder::new()
         .name(name)
-        .spawn(move || run(id, &crew))
+        .spawn(move || run(post, &crew))
         .map(drop)
 }
 
-fn run(id: ExecutorId, crew: &Crew) {
+fn run(post: Post, crew: &Crew) {
+    let id = post.executor;
     let mut slot = Slot::new(id, crew.limits, Arc::clone(&crew.desk.cancelled));
-    while let Some(work) = crew.desk.next(id) {
+    while let Some(work) = crew.desk.next(post) {
         match work {
             Work::Task(run) => {
                 let outcome = stream::run_task(&mut slot, &run, &crew.policy, &crew.counts);
-                crew.desk.complete(id, &run, outcome);
+                crew.desk.complete(post, &run, outcome);
             }
             Work::Message(instance, message) => slot.receive(instance, &message),
             Work::Order(Order::Start(instances)) => {
                 let outcome = slot.start(&crew.of(&instances), &crew.chain);
+                if !crew.desk.serves(post) {
+                    break;
+                }
                 if outcome.is_ok() {
-                    crew.desk.open(id);
+                    crew.desk.open(post);
                 }
                 crew.services.tell(Event::ExecutorStarted(id, outcome));
             }
             Work::Order(Order::Finish(run)) => crew.desk.finished(slot.finish(&run)),
             Work::Order(Order::Stop) => {
                 let problems = slot.stop();
-                crew.services.tell(Event::ExecutorStopped(id, problems));
+                if crew.desk.serves(post) {
+                    crew.services.tell(Event::ExecutorStopped(id, problems));
+                }
                 return;
             }
         }
     }
-    // Abandoned: the supervisor has gone on without this thread. The parts are dropped here, where they lived.
+    // Given up: the supervisor has gone on without this thread. The parts are dropped here, where they lived.
 }

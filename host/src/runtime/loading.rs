@@ -6,6 +6,7 @@ use crate::{
     config_file::{self, Config, Library, PluginEntry, Stage},
     error::{self, ExitCode, Place, Problem},
     machine::Parts,
+    provenance::{Lockfile, Trust},
 };
 use hotshoe_loader::{LibraryName, Manifest, Policy, Refusal, RefusalCode, Staging, Verified};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,13 @@ impl Plan {
 /// Finds, verifies and names every instance.
 ///
 /// - `run_dir`: private copies of libraries with `stage = "directory"` go below it.
-pub(crate) fn prepare(config: &Config, linked: Vec<Linked>, run_dir: &Path) -> Plan {
+/// - `lockfile`: what the lock beside the configuration is to this run.
+pub(crate) fn prepare(
+    config: &Config,
+    linked: Vec<Linked>,
+    run_dir: &Path,
+    lockfile: Lockfile,
+) -> Plan {
     let search = hotshoe_loader::search_folders(&config.host.plugin_path, &config.folder);
     let mut problems = Vec::new();
     let mut found: Vec<(String, PluginEntry, Option<Code>)> = Vec::new();
@@ -136,12 +143,14 @@ pub(crate) fn prepare(config: &Config, linked: Vec<Linked>, run_dir: &Path) -> P
             ),
         }
     }
-    name_and_order(config, found, problems)
+    let trust = Trust::read(config, lockfile);
+    name_and_order(config, &trust, found, problems)
 }
 
 /// Drops duplicates, checks references, and orders what is left.
 fn name_and_order(
     config: &Config,
+    trust: &Result<Trust, Vec<Problem>>,
     found: Vec<(String, PluginEntry, Option<Code>)>,
     mut problems: Vec<Problem>,
 ) -> Plan {
@@ -158,6 +167,14 @@ fn name_and_order(
         let place = codes.iter().position(|(at, _)| *at == entry.at);
         let code = place.and_then(|place| codes.remove(place).1);
         instances.push((name, entry, code));
+    }
+    match trust {
+        Ok(trust) => {
+            for (name, entry, code) in &mut instances {
+                judge_provenance(trust, name, entry, code, &mut problems);
+            }
+        }
+        Err(unread) => problems.extend(unread.iter().cloned()),
     }
     let listed: Vec<(String, &PluginEntry)> = instances
         .iter()
@@ -187,6 +204,31 @@ fn name_and_order(
         instances,
         order,
         problems,
+    }
+}
+
+/// Asks lock and signature about an instance's library, once it is known what the instance is called.
+fn judge_provenance(
+    trust: &Trust,
+    name: &str,
+    entry: &PluginEntry,
+    code: &mut Option<Code>,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(Code::Library(verified)) = code else {
+        return;
+    };
+    match trust.judge(name, entry, verified) {
+        Ok(warning) => problems.extend(warning),
+        Err(refusal) => {
+            let problem = refused(&refusal.for_instance(name), Some(entry.library_at.clone()));
+            if entry.required {
+                problems.push(problem);
+                *code = None;
+            } else {
+                *code = Some(Code::Refused(problem));
+            }
+        }
     }
 }
 

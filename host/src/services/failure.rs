@@ -38,13 +38,20 @@ pub(crate) fn kind_name(kind: u8) -> &'static str {
     }
 }
 
-/// A failed call of an instance as an operator reads it. The author's code and fix are kept; without a code the method
-/// names it: `init-failed`, `init-panicked`.
-pub(crate) fn problem(instance: &str, method: &str, exit: ExitCode, failure: &Failure) -> Problem {
+/// A failed call of an instance as an operator reads it. The author's code and fix are kept; without a code the call names
+/// it: `init-failed`, `init-panicked`.
+///
+/// - `method`: as an operator reads it, `init on executor 3`; `stem`: the same without what varies, `executor-init`.
+pub(crate) fn problem_of(
+    instance: &str,
+    (method, stem): (&str, &str),
+    exit: ExitCode,
+    failure: &Failure,
+) -> Problem {
     let panicked = failure.kind == failure_kind::PANIC;
     let verb = if panicked { "panicked" } else { "failed" };
     let code = match failure.code.as_str() {
-        "" => format!("{}-{verb}", method.replace([' ', '_'], "-")),
+        "" => format!("{stem}-{verb}"),
         code => code.to_owned(),
     };
     // "plugin `x`: init failed: …"; a panic's text says "panicked at …" already.
@@ -58,4 +65,10 @@ pub(crate) fn problem(instance: &str, method: &str, exit: ExitCode, failure: &Fa
         "" => problem,
         fix => problem.fix(fix),
     }
+}
+
+/// [`problem_of`] a method whose name is its stem.
+pub(crate) fn problem(instance: &str, method: &str, exit: ExitCode, failure: &Failure) -> Problem {
+    let stem = method.replace([' ', '_'], "-");
+    problem_of(instance, (method, &stem), exit, failure)
 }

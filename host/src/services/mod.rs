@@ -28,6 +28,7 @@ pub(crate) struct Run {
     pub(crate) hostname: String,
     pub(crate) run_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
+    pub(crate) recover: config::Recover,
     pub(crate) driver_resources: Resources,
     pub(crate) executor_resources: Resources,
 }
@@ -49,13 +50,13 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(run: Run, events: mpsc::Sender<Event>) -> Arc<Self> {
         Arc::new(Self {
-            run,
             metrics: metric::Registry::default(),
             messages: message::PostOffice::default(),
-            config: config::ConfigService::default(),
+            config: config::ConfigService::new(run.state_dir.clone(), run.recover),
             watches: watch::Watches::default(),
             endpoints: Mutex::default(),
             options: Mutex::default(),
+            run,
             events,
         })
     }

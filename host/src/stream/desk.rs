@@ -58,11 +58,30 @@ struct Inbox {
     orders: VecDeque<Order>,
     messages: VecDeque<(InstanceId, Vec<u8>)>,
     in_hand: Option<Arc<TaskRun>>,
-    /// It has a thread.
-    hired: bool,
-    /// Takes tasks: started, and neither stopping nor abandoned.
+    /// Which thread serves it: the number of its post. `None` before the first, and once that one was given up.
+    post: Option<u32>,
+    /// How many threads have served it.
+    posts: u32,
+    /// Takes tasks: started, and not stopping.
     open: bool,
-    abandoned: bool,
+}
+
+/// One thread's claim to serve an executor. It ends when the thread is given up, and another may get the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Post {
+    pub(crate) executor: ExecutorId,
+    number: u32,
+}
+
+impl Post {
+    fn place(self) -> usize {
+        self.executor.0 as usize
+    }
+
+    /// Nobody served the executor before.
+    pub(crate) fn is_first(self) -> bool {
+        self.number == 1
+    }
 }
 
 struct Inner {
@@ -76,6 +95,12 @@ struct Inner {
     records_out: u64,
     input_ended: bool,
     finish: Option<Result<Batch, String>>,
+}
+
+impl Inner {
+    fn serves(&self, post: Post) -> bool {
+        self.inboxes[post.place()].post == Some(post.number)
+    }
 }
 
 /// See the file.
@@ -96,9 +121,9 @@ impl Desk {
             orders: VecDeque::new(),
             messages: VecDeque::new(),
             in_hand: None,
-            hired: false,
+            post: None,
+            posts: 0,
             open: false,
-            abandoned: false,
         };
         let inner = Inner {
             tasks: VecDeque::new(),
@@ -204,27 +229,44 @@ impl Desk {
         Ok(())
     }
 
-    /// Whether the executor still wants a thread; it does once.
-    pub(crate) fn hire(&self, executor: ExecutorId) -> bool {
+    /// A post for a new thread, where the executor has none.
+    pub(crate) fn hire(&self, executor: ExecutorId) -> Option<Post> {
         let inbox = &mut self.inner.lock().inboxes[executor.0 as usize];
-        !std::mem::replace(&mut inbox.hired, true)
+        if inbox.post.is_some() {
+            return None;
+        }
+        inbox.posts += 1;
+        inbox.post = Some(inbox.posts);
+        // What the one before it was told and did not hear is not for this one.
+        inbox.orders.clear();
+        Some(Post {
+            executor,
+            number: inbox.posts,
+        })
+    }
+
+    /// Whether the thread still serves its executor. Nothing counts that one says which does not.
+    pub(crate) fn serves(&self, post: Post) -> bool {
+        self.inner.lock().serves(post)
     }
 
     /// The executor has its parts and takes tasks from now on.
-    pub(crate) fn open(&self, executor: ExecutorId) {
+    pub(crate) fn open(&self, post: Post) {
         let mut inner = self.inner.lock();
-        inner.inboxes[executor.0 as usize].open = true;
+        if inner.serves(post) {
+            inner.inboxes[post.place()].open = true;
+        }
     }
 
-    /// Waits for what the executor does next; `None` once it is abandoned.
-    pub(crate) fn next(&self, executor: ExecutorId) -> Option<Work> {
-        let place = executor.0 as usize;
+    /// Waits for what the executor does next; `None` once the thread is given up.
+    pub(crate) fn next(&self, post: Post) -> Option<Work> {
+        let place = post.place();
         let mut inner = self.inner.lock();
         loop {
-            let inbox = &mut inner.inboxes[place];
-            if inbox.abandoned {
+            if !inner.serves(post) {
                 return None;
             }
+            let inbox = &mut inner.inboxes[place];
             // What a driver broadcast before its executors were told to stop is still theirs.
             let messages_first =
                 matches!(inbox.orders.front(), Some(Order::Stop)) && !inbox.messages.is_empty();
@@ -249,14 +291,13 @@ impl Desk {
         }
     }
 
-    /// The executor has done with its task. Nothing counts that an abandoned one says.
-    pub(crate) fn complete(&self, executor: ExecutorId, run: &Arc<TaskRun>, outcome: Outcome) {
+    /// The executor has done with its task.
+    pub(crate) fn complete(&self, post: Post, run: &Arc<TaskRun>, outcome: Outcome) {
         let mut inner = self.inner.lock();
-        let inbox = &mut inner.inboxes[executor.0 as usize];
-        if inbox.abandoned {
+        if !inner.serves(post) {
             return;
         }
-        inbox.in_hand = None;
+        inner.inboxes[post.place()].in_hand = None;
         let completed = Completed {
             run: Some(Arc::clone(run)),
             outcome,
@@ -272,13 +313,29 @@ impl Desk {
     /// The executor's thread does not come back: its task runs again on another.
     pub(crate) fn abandon(&self, executor: ExecutorId) {
         let mut inner = self.inner.lock();
-        let inbox = &mut inner.inboxes[executor.0 as usize];
-        inbox.abandoned = true;
-        inbox.open = false;
-        if let Some(task) = inbox.in_hand.take() {
-            inner.tasks.push_front(task);
-            self.wake_one(&mut inner);
+        self.give_up(&mut inner, executor.0 as usize);
+    }
+
+    /// Gives up every thread that has a task in hand: there is no more time to wait for them.
+    pub(crate) fn abandon_busy(&self) {
+        let mut inner = self.inner.lock();
+        for place in 0..inner.inboxes.len() {
+            if inner.inboxes[place].in_hand.is_some() {
+                self.give_up(&mut inner, place);
+            }
         }
+    }
+
+    fn give_up(&self, inner: &mut Inner, place: usize) {
+        let inbox = &mut inner.inboxes[place];
+        inbox.post = None;
+        inbox.open = false;
+        let task = inbox.in_hand.take().filter(|_| !self.is_cancelled());
+        if let Some(task) = task {
+            inner.tasks.push_front(task);
+            self.wake_one(inner);
+        }
+        self.wake[place].notify_one();
         self.completed.notify_all();
     }
 
@@ -328,8 +385,12 @@ impl Desk {
             if let Some(answer) = inner.finish.take() {
                 return Some(answer);
             }
-            if inner.inboxes[place].abandoned || self.is_cancelled() {
+            if self.is_cancelled() {
                 return None;
+            }
+            if !inner.inboxes[place].open {
+                let number = executor.0;
+                return Some(Err(format!("executor {number} did not return from finish")));
             }
             self.completed.wait(&mut inner);
         }

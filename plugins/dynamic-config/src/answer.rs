@@ -2,18 +2,18 @@
 //!
 //! A body is complete before its head is sent, and its length is said even to `HEAD`.
 
-use crate::{json::canonical, store::Applied};
+use crate::{contract, json::canonical, store::Applied};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static(contract::JSON);
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-pub(crate) const SCHEMA_JSON: HeaderValue = HeaderValue::from_static("application/schema+json");
-pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+pub(crate) const SCHEMA_JSON: HeaderValue = HeaderValue::from_static(contract::SCHEMA_JSON);
+pub(crate) const TEXT: HeaderValue = HeaderValue::from_static(contract::TEXT);
 
 /// The generation that an answer is about.
 pub(crate) const GENERATION: HeaderName = HeaderName::from_static("hotshoe-generation");
@@ -81,6 +81,12 @@ pub(crate) fn with_generation(mut response: Response, generation: u64) -> Respon
 pub(crate) fn etag(generation: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{generation}\""))
         .expect("digits in quotes are a header value")
+}
+
+/// The answer to a confirmation.
+pub(crate) fn confirmed(generation: u64) -> Response {
+    let body = json!({"confirmed": true, "generation": generation});
+    with_generation(json(&body), generation)
 }
 
 /// The answer to an accepted change; of a dry run, what would happen.

@@ -4,11 +4,13 @@
 
 use crate::{
     error::{Problem, Slug},
+    metrics::Metrics,
+    rates::Rates,
     settings::{Plan, Profile},
     slots::Slots,
-    status::Weights,
     store::Store,
     token::Tokens,
+    watch::Hub,
     writer::Queue,
 };
 use axum::body::Bytes;
@@ -16,7 +18,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 use tokio::sync::{Notify, Semaphore};
@@ -32,10 +34,14 @@ pub(crate) struct App {
     pub(crate) queue: Queue,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) slots: Slots,
+    pub(crate) rates: Rates,
+    pub(crate) hub: Hub,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) phase: Phase,
     /// Bytes of bodies that may still be taken in.
     pub(crate) bodies: Arc<Semaphore>,
-    pub(crate) weights: Arc<Mutex<Weights>>,
+    /// As the store said last.
+    read_only: AtomicBool,
     warnings: Mutex<BTreeSet<&'static str>>,
 }
 
@@ -47,8 +53,6 @@ pub(crate) struct Facts {
     pub(crate) urls: Vec<String>,
     /// The schema in force, canonical.
     pub(crate) schema: Bytes,
-    pub(crate) durable: bool,
-    pub(crate) store_id: String,
     /// UTC, RFC 3339 with microseconds.
     pub(crate) started_at: String,
 }
@@ -67,7 +71,10 @@ impl App {
             warnings.insert("loopback-open");
         }
         Self {
-            slots: Slots::new(plan.limits.connections),
+            slots: Slots::new(plan.limits.connections, plan.limits.watchers),
+            rates: Rates::new(plan.limits.rate),
+            hub: Hub::default(),
+            metrics: Arc::new(Metrics::new(queue.apply_seconds())),
             plan,
             facts,
             store,
@@ -75,9 +82,24 @@ impl App {
             tokens,
             phase: Phase::default(),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
-            weights: Arc::default(),
+            read_only: AtomicBool::new(false),
             warnings: Mutex::new(warnings),
         }
+    }
+
+    /// The store takes no changes any more, by what was heard of it last.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        self.read_only.store(read_only, Ordering::Relaxed);
+    }
+
+    /// Sends all watchers away, after everything that is current by now.
+    pub(crate) fn say_bye(&self) {
+        let newest = self.store.current().map_or(0, |current| current.generation);
+        self.hub.say_bye(newest);
     }
 
     pub(crate) fn warn(&self, warning: &'static str) {

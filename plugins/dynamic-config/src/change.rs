@@ -6,11 +6,13 @@
 use crate::{
     answer::{self, TEXT, reply, with_generation},
     app,
+    contract::{JSON, JSON_PATCH, MERGE_PATCH},
     error::{Problem, Slug, Violation},
     json::{self, DEPTH_MAX, Fault, Position, locate},
+    metrics,
     pointer::Pointer,
     read,
-    request::{self, CHANGE_PARAMETERS, Query, Tags},
+    request::{self, Manner, Tags},
     router::Ask,
     store::{Applied, Refused},
 };
@@ -25,10 +27,6 @@ use serde_json::Value;
 use std::sync::Arc;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout_at};
 
-const JSON: &str = "application/json";
-const JSON_PATCH: &str = "application/json-patch+json";
-const MERGE_PATCH: &str = "application/merge-patch+json";
-
 /// Whether a change may come without `If-Match` where the settings ask for it (config-api §4, row 428).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Precondition {
@@ -38,18 +36,17 @@ enum Precondition {
 
 /// What was checked before the body is read.
 struct Terms {
-    dry_run: bool,
+    manner: Manner,
     tags: Option<Tags>,
 }
 
 impl Terms {
     /// Steps 10 and 11, but for the media type.
-    fn check(ask: &Ask, parameters: &[&str]) -> Result<Self, Problem> {
-        let query = Query::parse(ask.query(), parameters)?;
-        let dry_run = request::dry_run(&query)?;
+    fn check(ask: &Ask) -> Result<Self, Problem> {
+        let manner = request::manner(&ask.query()?)?;
         let tags = Tags::read(&ask.head.headers, &IF_MATCH)?;
         request::content_encoding(&ask.head.headers)?;
-        Ok(Self { dry_run, tags })
+        Ok(Self { manner, tags })
     }
 
     /// Step 13. The store asks again, under its lock.
@@ -73,7 +70,8 @@ impl Terms {
     fn change(&self, ask: &Ask, operation: Operation) -> Change {
         Change {
             expect: self.tags.as_ref().map(Tags::strong).unwrap_or_default(),
-            dry_run: self.dry_run,
+            dry_run: self.manner.dry_run,
+            confirm: self.manner.confirm,
             by: ask.peer.name(),
             ..Change::from(operation)
         }
@@ -117,7 +115,7 @@ fn mismatch(wanted: &[u64], current: u64) -> Problem {
 
 /// `GET /`: the demo's touch.
 pub(crate) async fn root(ask: Ask) -> Result<Response, Problem> {
-    let terms = Terms::check(&ask, &[])?;
+    let terms = Terms::check(&ask)?;
     if !ask.peer.is_local() {
         let detail = "a plain GET changes the value only from this machine";
         return Err(Problem::new(Slug::PeerRefused, detail));
@@ -144,7 +142,7 @@ pub(crate) async fn root(ask: Ask) -> Result<Response, Problem> {
 
 /// `POST /v1/touch`.
 pub(crate) async fn touch(ask: Ask) -> Result<Response, Problem> {
-    let terms = Terms::check(&ask, CHANGE_PARAMETERS)?;
+    let terms = Terms::check(&ask)?;
     Ok(answer::change(touched(&ask, &terms).await?))
 }
 
@@ -163,7 +161,7 @@ async fn touched(ask: &Ask, terms: &Terms) -> Result<Applied, Problem> {
 
 /// `PUT /v1/config[/{pointer}]`.
 pub(crate) async fn put(ask: Ask, body: Body) -> Result<Response, Problem> {
-    let terms = Terms::check(&ask, CHANGE_PARAMETERS)?;
+    let terms = Terms::check(&ask)?;
     let pointer = read::pointer(&ask)?;
     request::media_type(&ask.head.headers, &[JSON])?;
     let taken = take_body(&ask, body).await?;
@@ -184,7 +182,7 @@ pub(crate) async fn put(ask: Ask, body: Body) -> Result<Response, Problem> {
 
 /// `DELETE /v1/config[/{pointer}]`.
 pub(crate) async fn delete(ask: Ask) -> Result<Response, Problem> {
-    let terms = Terms::check(&ask, CHANGE_PARAMETERS)?;
+    let terms = Terms::check(&ask)?;
     let pointer = read::pointer(&ask)?.text();
     no_body(&ask)?;
     terms.admit(&ask, Precondition::AsSet)?;
@@ -198,7 +196,7 @@ pub(crate) async fn delete(ask: Ask) -> Result<Response, Problem> {
 /// `PATCH /v1/config[/{pointer}]`.
 pub(crate) async fn patch(ask: Ask, body: Body) -> Result<Response, Problem> {
     const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
-    let terms = Terms::check(&ask, CHANGE_PARAMETERS)?;
+    let terms = Terms::check(&ask)?;
     let pointer = read::pointer(&ask)?.text();
     let types = [MERGE_PATCH, JSON_PATCH];
     let media = request::media_type(&ask.head.headers, &types).map_err(|problem| {
@@ -221,49 +219,65 @@ pub(crate) async fn patch(ask: Ask, body: Body) -> Result<Response, Problem> {
 
 /// `POST /v1/rollback`.
 pub(crate) async fn rollback(ask: Ask, body: Body) -> Result<Response, Problem> {
-    let terms = Terms::check(&ask, CHANGE_PARAMETERS)?;
-    let to = if ask.is_empty {
-        terms.admit(&ask, Precondition::AsSet)?;
-        None
-    } else {
-        request::media_type(&ask.head.headers, &[JSON])?;
-        let taken = take_body(&ask, body).await?;
-        terms.admit(&ask, Precondition::AsSet)?;
-        rollback_target(&taken.bytes)?
-    };
+    let terms = Terms::check(&ask)?;
+    let to = named_generation(&ask, body, &terms, Precondition::AsSet, "to").await?;
     let operation = Operation::Rollback { to };
     Ok(answer::change(submit(&ask, &terms, operation, None).await?))
 }
 
-/// The `to` of `{"to":G}`; `{}` names none.
-fn rollback_target(body: &[u8]) -> Result<Option<u64>, Problem> {
-    let refuse = |detail: &str, segment: &str| {
-        let found = std::str::from_utf8(body).ok().and_then(|text| {
-            let segments = (!segment.is_empty()).then_some(segment);
-            locate(text, segments)
-        });
-        let problem =
-            Problem::new(Slug::SchemaViolation, detail).hint("send {\"to\":<generation>}");
+/// `POST /v1/confirm`.
+pub(crate) async fn confirm(ask: Ask, body: Body) -> Result<Response, Problem> {
+    let terms = Terms::check(&ask)?;
+    let exempt = Precondition::Exempt;
+    let generation = named_generation(&ask, body, &terms, exempt, "generation").await?;
+    let operation = Operation::Confirm { generation };
+    let applied = submit(&ask, &terms, operation, None).await?;
+    ask.app.hub.confirmed(applied.generation);
+    Ok(answer::confirmed(applied.generation))
+}
+
+/// The generation that a body of one member names; `None` for no body and for `{}`.
+async fn named_generation(
+    ask: &Ask,
+    body: Body,
+    terms: &Terms,
+    precondition: Precondition,
+    member: &str,
+) -> Result<Option<u64>, Problem> {
+    if ask.is_empty {
+        terms.admit(ask, precondition)?;
+        return Ok(None);
+    }
+    request::media_type(&ask.head.headers, &[JSON])?;
+    let taken = take_body(ask, body).await?;
+    terms.admit(ask, precondition)?;
+    one_generation(&taken.bytes, member)
+}
+
+fn one_generation(body: &[u8], member: &str) -> Result<Option<u64>, Problem> {
+    let refuse = |detail: String, segment: Option<&str>| {
+        let found = std::str::from_utf8(body)
+            .ok()
+            .and_then(|text| locate(text, segment));
         let place = json::position(body, found.map_or(0, |range| range.start));
-        let pointer = if segment.is_empty() {
-            String::new()
-        } else {
-            format!("/{segment}")
-        };
-        Err(problem.pointer(pointer).at(place))
+        let pointer = segment.map(|segment| format!("/{segment}"));
+        Err(Problem::new(Slug::SchemaViolation, detail)
+            .hint(format!("send {{\"{member}\":<generation>}}"))
+            .pointer(pointer.unwrap_or_default())
+            .at(place))
     };
     match parse(body)? {
-        Value::Object(members) => match members.get("to") {
-            _ if members.keys().any(|name| name != "to") => {
-                refuse("a member other than \"to\"", "")
+        Value::Object(members) => match members.get(member) {
+            _ if members.keys().any(|name| name != member) => {
+                refuse(format!("a member other than \"{member}\""), None)
             }
             None => Ok(None),
-            Some(to) => match to.as_u64() {
+            Some(number) => match number.as_u64() {
                 Some(generation) => Ok(Some(generation)),
-                None => refuse("\"to\" is no generation", "to"),
+                None => refuse(format!("\"{member}\" is no generation"), Some(member)),
             },
         },
-        _ => refuse("not an object", ""),
+        _ => refuse("not an object".to_owned(), None),
     }
 }
 
@@ -366,8 +380,15 @@ async fn submit(
     operation: Operation,
     source: Option<Source<'_>>,
 ) -> Result<Applied, Problem> {
+    let op = metrics::op(&operation);
     let outcome = ask.app.queue.change(terms.change(ask, operation)).await;
-    outcome.map_err(|refused| problem(refused, source))
+    ask.app.metrics.changed(op, terms.manner.dry_run, &outcome);
+    outcome.map_err(|refused| {
+        if matches!(refused.slug, Slug::StorageFailed | Slug::StoreReadonly) {
+            ask.app.set_read_only(true);
+        }
+        problem(refused, source)
+    })
 }
 
 /// The store's refusal, with its places in the body.
@@ -408,6 +429,9 @@ fn problem(refused: Refused, source: Option<Source<'_>>) -> Problem {
     }
     if let Some(index) = refused.operation {
         problem = problem.operation(index);
+    }
+    if let Some(after) = refused.retry_after {
+        problem = problem.retry_after_s(after.as_secs().max(1));
     }
     if refused.slug.names_generation() && refused.generation != 0 {
         problem = problem.generation(refused.generation);
@@ -495,15 +519,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_target_is_a_rollback() {
-        assert_eq!(rollback_target(b"{}").unwrap(), None);
-        assert_eq!(rollback_target(b"{\"to\":7}").unwrap(), Some(7));
+    fn a_body_of_one_member_names_a_generation() {
+        assert_eq!(one_generation(b"{}", "to").unwrap(), None);
+        assert_eq!(one_generation(b"{\"to\":7}", "to").unwrap(), Some(7));
         for (sent, pointer, column) in [
             ("[]", "", 1),
             ("{\"to\":-1}", "/to", 7),
             ("{\"to\":1,\"of\":2}", "", 1),
         ] {
-            let found = body(&rollback_target(sent.as_bytes()).unwrap_err());
+            let found = body(&one_generation(sent.as_bytes(), "to").unwrap_err());
             assert_eq!(
                 (&found["pointer"], &found["column"]),
                 (&pointer.into(), &column.into())

@@ -7,7 +7,8 @@ use crate::{
     answer,
     error::{Problem, Slug},
     guard::Peer,
-    slots::{Slot, Slots},
+    metrics::{Closed, Metrics},
+    slots::{Full, Slot, Slots},
     socket::Socket,
 };
 use axum::{Router, body::Body, http::Request, response::Response};
@@ -58,6 +59,7 @@ pub(crate) enum Stage {
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) slots: Slots,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) head_timeout: Duration,
     /// The host's effective user.
     pub(crate) euid: u32,
@@ -103,18 +105,22 @@ impl Server {
     }
 
     fn admit(&self, socket: Socket, peer: Peer) {
-        match self.slots.open(socket.blocked()) {
-            Some((slot, evicted)) => {
+        match self.slots.open(socket.blocked(), peer.key()) {
+            Ok((slot, evicted)) => {
+                let metrics = Arc::clone(&self.metrics);
                 let connection = self.clone().serve(socket, peer, slot);
                 tokio::spawn(async move {
                     tokio::select! {
                         () = connection => {}
                         // An error means that the slot is given back, which the connection does at its end.
-                        Ok(()) = evicted => {}
+                        Ok(()) = evicted => metrics.closed(Closed::Evicted),
                     }
                 });
             }
-            None => {
+            Err(Full::OfPeer) => self.metrics.closed(Closed::TooManyOfPeer),
+            Err(Full::Connections) => {
+                self.metrics.closed(Closed::TooMany);
+                self.metrics.refused(Slug::TooManyConnections);
                 if let Ok(room) = Arc::clone(&self.refusals).try_acquire_owned() {
                     tokio::spawn(async move {
                         refuse(socket).await;
@@ -152,6 +158,7 @@ impl Server {
                 changed = self.stage.changed() => {
                     stage = if changed.is_ok() { *self.stage.borrow() } else { Stage::Drop };
                     if stage == Stage::Drop {
+                        self.metrics.closed(Closed::Stopping);
                         return;
                     }
                     Pin::new(&mut connection).graceful_shutdown();
@@ -159,10 +166,16 @@ impl Server {
             }
         };
         if outcome.as_ref().is_err_and(hyper::Error::is_timeout) {
+            self.metrics.closed(Closed::LateHead);
             return;
         }
         if let Err(error) = outcome {
             tracing::debug!("a connection ended: {error}");
+            if is_stall(&error) {
+                // Nobody reads what is still on its way to him.
+                self.metrics.closed(Closed::Stalled);
+                return;
+            }
         }
         let lingering = linger(connection.into_parts().io.into_inner());
         tokio::pin!(lingering);
@@ -173,6 +186,18 @@ impl Server {
         // Whoever reads has the answer by now.
         let _ = timeout(LINGER_AT_STOP, lingering).await;
     }
+}
+
+fn is_stall(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 async fn finishing(stage: &mut watch::Receiver<Stage>) {
@@ -251,6 +276,7 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.slot.begin();
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(Arc::clone(&self.slot));
         let (router, slot) = (self.router.clone(), Arc::clone(&self.slot));
         Box::pin(async move {
             let answer = caught(async move { router.call(request).await }).await;

@@ -103,7 +103,7 @@ impl Slug {
     }
 
     /// The slug with spaces for dashes and a capital first letter.
-    fn title(self) -> String {
+    pub(crate) fn title(self) -> String {
         let words = self.word().replace('-', " ");
         let (first, rest) = words.split_at(1);
         first.to_ascii_uppercase() + rest
@@ -224,7 +224,6 @@ impl Problem {
         body
     }
 
-    #[cfg(test)]
     pub(crate) fn slug(&self) -> Slug {
         self.0.slug
     }
@@ -234,6 +233,8 @@ impl Problem {
         for (name, value) in self.0.headers {
             response.headers_mut().insert(name, value);
         }
+        // For the count of refusals.
+        response.extensions_mut().insert(self.0.slug);
         response
     }
 }

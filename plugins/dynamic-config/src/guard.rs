@@ -34,6 +34,18 @@ impl Peer {
         }
     }
 
+    /// `None` for this machine, whose peers are not told apart.
+    pub(crate) fn key(self) -> Option<PeerKey> {
+        match self {
+            _ if self.is_local() => None,
+            Self::Unix { .. } => None,
+            Self::Tcp { ip, .. } => Some(PeerKey(match ip.to_canonical() {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+                IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
+            })),
+        }
+    }
+
     pub(crate) fn is_local(self) -> bool {
         match self {
             Self::Tcp { ip, .. } => ip.is_loopback(),
@@ -41,6 +53,10 @@ impl Peer {
         }
     }
 }
+
+/// What peers are told apart by off this machine: an IPv4 address, or the /64 of an IPv6 one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PeerKey(pub(crate) u128);
 
 /// A name that a `Host` header may hold; without a port it is the bound one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -383,6 +399,22 @@ mod tests {
         let problem = browser(&headers(&[("origin", "x")]), BrowserRule::Change).unwrap_err();
         let expected = "browser-refused: header Origin marks a browser request";
         assert_eq!(problem.to_string(), expected);
+    }
+
+    #[test]
+    fn peers_off_this_machine_are_told_apart() {
+        let key = |text: &str| {
+            let ip = text.parse().unwrap();
+            Peer::Tcp { ip, port: 1 }.key()
+        };
+        assert_eq!(
+            (key("127.0.0.1"), key("127.9.9.9"), key("::1")),
+            (None, None, None)
+        );
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
     }
 
     #[test]

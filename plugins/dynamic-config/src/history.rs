@@ -4,7 +4,7 @@ use crate::{
     answer::{self, with_generation},
     error::{Problem, Slug, echo},
     json::{self, DEPTH_MAX},
-    request::{self, Query},
+    request,
     router::Ask,
     store::{Entry, Store, host_refusal},
 };
@@ -14,13 +14,11 @@ use serde_json::{Map, Value, json};
 
 /// `GET /v1/history`.
 pub(crate) async fn page(ask: Ask) -> Result<Response, Problem> {
-    let query = Query::parse(ask.query(), &["limit", "before"])?;
-    let (before, limit) = request::page(&query)?;
+    let (before, limit) = request::page(&ask.query()?)?;
     // Below 0 there is nothing; the store would take 0 for "all".
     let none = before == Some(0);
     let looked = ask.app.queue.look(move |store| {
-        let newest = store.current()?.generation;
-        let oldest = oldest_kept(store, newest)?;
+        let (newest, oldest) = extent(store)?;
         // One more than shown tells whether there is a next page.
         let entries = match none {
             true => Vec::new(),
@@ -42,7 +40,7 @@ pub(crate) async fn page(ask: Ask) -> Result<Response, Problem> {
 
 /// `GET /v1/history/{generation}`.
 pub(crate) async fn entry(ask: Ask) -> Result<Response, Problem> {
-    Query::parse(ask.query(), &[])?;
+    ask.query()?;
     let text = ask.path().rsplit('/').next().unwrap_or_default();
     let Some(generation) = request::decimal(text) else {
         let detail = format!("\"{}\" is no generation", echo(text));
@@ -103,15 +101,32 @@ fn kept(store: &dyn Store, generation: u64) -> HostResult<Option<Entry>> {
     Ok(below.filter(|entry| entry.generation == generation))
 }
 
-/// The oldest kept generation, by bisection: what is kept is a run without gaps that ends at `newest`.
-pub(crate) fn oldest_kept(store: &dyn Store, newest: u64) -> HostResult<u64> {
-    let (mut low, mut high) = (1, newest);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match kept(store, middle)? {
-            Some(_) => high = middle,
-            None => low = middle + 1,
+/// The newest and the oldest kept generation.
+fn extent(store: &dyn Store) -> HostResult<(u64, u64)> {
+    let history = &store.status()?["history"];
+    let number = |name: &str| history[name].as_u64().unwrap_or_default();
+    Ok((number("newest"), number("oldest")))
+}
+
+/// `GET /v1/diff`.
+pub(crate) async fn diff(ask: Ask) -> Result<Response, Problem> {
+    let (from, to) = request::ends(&ask.query()?)?;
+    let looked = ask.app.queue.look(move |store| {
+        let newest = store.current()?.generation;
+        let to = to.unwrap_or(newest);
+        // The store takes 0 for the current one.
+        let unreached = [from, to]
+            .into_iter()
+            .find(|end| !(1..=newest).contains(end));
+        match unreached {
+            Some(end) => Ok(Err(missing(end, newest))),
+            None => Ok(store
+                .diff(from, to)?
+                .map(|patch| (to, patch))
+                .map_err(|refused| Problem::new(refused.slug, refused.detail))),
         }
-    }
-    Ok(high)
+    });
+    let (to, patch) = answered(looked.await)??;
+    let diff = json!({"from": from, "patch": patch, "to": to});
+    Ok(answer::json(&diff))
 }

@@ -10,13 +10,17 @@ mod answer;
 mod app;
 mod change;
 mod connection;
+mod contract;
 mod error;
 mod guard;
 mod history;
 mod json;
 mod listener;
+mod metrics;
+mod openapi;
 mod pointer;
 mod port;
+mod rates;
 mod read;
 mod request;
 mod router;
@@ -30,13 +34,14 @@ mod store;
 mod tests;
 mod threads;
 mod token;
+mod watch;
 mod writer;
 
 use hotshoe_plugin_api::{Context, DriverPlugin, ExtraConf, Plugin, Result, export_plugin};
 use running::Running;
 use settings::Plan;
 
-pub use settings::{Profile, Settings, Size, Span, Touch};
+pub use settings::{Profile, Rate, Settings, Size, Span, Touch};
 
 /// The plugin, one for each `[[plugin]]` entry.
 pub struct DynamicConfig {

@@ -242,24 +242,34 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Raises the soft limit of descriptors to the hard one where `connections` would not fit.
-pub(crate) fn raise_descriptors(connections: usize) {
+/// Raises the soft limit of descriptors to the hard one where connections and watchers would not fit; answers how many
+/// watchers fit then.
+pub(crate) fn raise_descriptors(connections: usize, watchers: usize) -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    /// Descriptors that are not connections.
-    const OTHERS: u64 = 64;
-    let wanted = connections as u64 + OTHERS;
+    let wanted = (connections + watchers + OTHER_DESCRIPTORS) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|soft| soft >= wanted) {
-        return;
+        return watchers;
     }
+    let soft = limit.current;
     limit.current = limit.maximum;
-    let raised = setrlimit(Resource::Nofile, limit).is_ok();
-    if !raised || limit.maximum.is_some_and(|hard| hard < wanted) {
-        tracing::warn!(
-            connections,
-            "fewer descriptors than connections: some will wait"
-        );
-    }
+    let now = match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum,
+        Err(_) => soft,
+    };
+    watchers_that_fit(now, connections, watchers)
+}
+
+/// Descriptors that are no connections.
+const OTHER_DESCRIPTORS: usize = 64;
+
+fn watchers_that_fit(descriptors: Option<u64>, connections: usize, watchers: usize) -> usize {
+    let Some(descriptors) = descriptors else {
+        return watchers;
+    };
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let left = descriptors.saturating_sub(connections + OTHER_DESCRIPTORS);
+    watchers.min(left)
 }
 
 /// The file that tells where the instance listens, removed when dropped.
@@ -379,6 +389,14 @@ mod tests {
             // The other address was given back too, and the port is free at once.
             drop(bind(&plan(both), "dynamic-config").unwrap());
         }
+    }
+
+    #[test]
+    fn watchers_are_as_many_as_there_are_descriptors_for() {
+        assert_eq!(watchers_that_fit(None, 1_024, 10_000), 10_000);
+        assert_eq!(watchers_that_fit(Some(20_000), 1_024, 10_000), 10_000);
+        assert_eq!(watchers_that_fit(Some(4_096), 1_024, 10_000), 3_008);
+        assert_eq!(watchers_that_fit(Some(256), 1_024, 10_000), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     error::{Problem, Slug, echo},
     json::locate,
     pointer::Pointer,
-    request::{Query, Tags},
+    request::Tags,
     router::Ask,
     store::{Snapshot, host_refusal},
 };
@@ -36,7 +36,7 @@ pub(crate) fn current(ask: &Ask) -> Result<Snapshot, Problem> {
 
 /// `GET /v1/config[/{pointer}]`.
 pub(crate) fn config(ask: &Ask) -> Result<Response, Problem> {
-    Query::parse(ask.query(), &[])?;
+    ask.query()?;
     let pointer = pointer(ask)?;
     let known = Tags::read(&ask.head.headers, &IF_NONE_MATCH)?;
     let Snapshot {
@@ -69,21 +69,25 @@ fn sub_value(document: &Bytes, pointer: &Pointer) -> Result<Bytes, Problem> {
 
 /// `GET /v1/schema`.
 pub(crate) fn schema(ask: &Ask) -> Result<Response, Problem> {
-    Query::parse(ask.query(), &[])?;
+    ask.query()?;
     let body = line(ask.app.facts.schema.to_vec());
     Ok(reply(StatusCode::OK, SCHEMA_JSON, body))
 }
 
 /// `GET /healthz`: somebody is here.
 pub(crate) fn health(ask: &Ask) -> Result<Response, Problem> {
-    Query::parse(ask.query(), &[])?;
+    ask.query()?;
     Ok(reply(StatusCode::OK, TEXT, "ok\n"))
 }
 
 /// `GET /readyz`: changes would be taken.
 pub(crate) fn ready(ask: &Ask) -> Result<Response, Problem> {
-    Query::parse(ask.query(), &[])?;
-    match ask.app.phase.reasons() {
+    ask.query()?;
+    let mut reasons = ask.app.phase.reasons().to_vec();
+    if ask.app.is_read_only() {
+        reasons.push("store-readonly");
+    }
+    match reasons.as_slice() {
         [] => Ok(answer::reply(StatusCode::OK, TEXT, "ready\n")),
         reasons => {
             let detail = format!("the instance is {}", reasons.join(", "));

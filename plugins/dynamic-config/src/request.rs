@@ -2,11 +2,16 @@
 //!
 //! Everything is checked before it is used; a name or form that is not known is refused, never ignored.
 
-use crate::error::{Problem, Slug, echo};
+use crate::{
+    contract::Parameter,
+    error::{Problem, Slug, echo},
+};
 use axum::http::{
     HeaderMap, HeaderName,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
+use hotshoe_plugin_api::Change;
+use std::time::Duration;
 
 /// Bytes of a query (config-api §12).
 const QUERY_BYTES_MAX: usize = 1_024;
@@ -21,7 +26,7 @@ pub(crate) struct Query<'q>(Vec<(&'q str, &'q str)>);
 
 impl<'q> Query<'q> {
     /// Errors: `unknown-query` for a name that is not in `known`, `bad-query` for one that comes twice.
-    pub(crate) fn parse(query: Option<&'q str>, known: &[&str]) -> Result<Self, Problem> {
+    pub(crate) fn parse(query: Option<&'q str>, known: &[Parameter]) -> Result<Self, Problem> {
         let query = query.unwrap_or_default();
         if query.len() > QUERY_BYTES_MAX {
             let detail = format!("the query is longer than {QUERY_BYTES_MAX} bytes");
@@ -31,11 +36,12 @@ impl<'q> Query<'q> {
         let mut twice = None;
         for pair in query.split('&').filter(|_| !query.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !known.contains(&name) {
+            if !known.iter().any(|parameter| parameter.name() == name) {
                 let detail = format!("this route has no parameter \"{}\"", echo(name));
                 let mut problem = Problem::new(Slug::UnknownQuery, detail);
                 if !known.is_empty() {
-                    problem = problem.hint(format!("it has: {}", known.join(", ")));
+                    let names: Vec<&str> = known.iter().map(|one| one.name()).collect();
+                    problem = problem.hint(format!("it has: {}", names.join(", ")));
                 }
                 return Err(problem);
             }
@@ -50,15 +56,24 @@ impl<'q> Query<'q> {
         }
     }
 
-    fn get(&self, name: &str) -> Option<&'q str> {
+    fn get(&self, parameter: Parameter) -> Option<&'q str> {
+        let name = parameter.name();
         let mut pairs = self.0.iter();
         pairs.find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
-        self.get(name)
-            .map(|text| decimal(text).ok_or_else(|| bad_query(name, "is no plain number")))
-            .transpose()
+    fn number(&self, parameter: Parameter) -> Result<Option<u64>, Problem> {
+        let read =
+            |text| decimal(text).ok_or_else(|| bad_query(parameter.name(), "is no plain number"));
+        self.get(parameter).map(read).transpose()
+    }
+
+    fn flag(&self, parameter: Parameter) -> Result<bool, Problem> {
+        match self.get(parameter) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(bad_query(parameter.name(), "is true or false")),
+        }
     }
 }
 
@@ -73,30 +88,28 @@ pub(crate) fn decimal(text: &str) -> Option<u64> {
     (canonical && digits).then(|| text.parse().ok())?
 }
 
-/// The parameters of changing routes.
-pub(crate) const CHANGE_PARAMETERS: &[&str] = &["dry_run", "confirm", "scope", "canary"];
+/// How a change is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) dry_run: bool,
+    /// It goes back by itself after so long, unless confirmed.
+    pub(crate) confirm: Option<Duration>,
+}
 
-/// What a changing route's query asks for: whether it is a dry run.
+/// What a changing route's query asks for.
 ///
-/// Errors: as [`Query::parse`]; `scope-not-available`; `unknown-query` for `confirm`, which the store's timer must carry and
-/// does not yet: a change that nothing takes back is worse than none.
-pub(crate) fn dry_run(query: &Query<'_>) -> Result<bool, Problem> {
-    let dry_run = match query.get("dry_run") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(bad_query("dry_run", "is true or false")),
+/// Errors: `bad-query`, `scope-not-available`.
+pub(crate) fn manner(query: &Query<'_>) -> Result<Manner, Problem> {
+    let dry_run = query.flag(Parameter::DryRun)?;
+    let read = |text| {
+        let why = "is a time from 5s to 24h, as 90s, 10m or 1h";
+        confirm_s(text).ok_or_else(|| bad_query("confirm", why))
     };
-    let confirm = query.get("confirm");
-    if confirm.is_some_and(|text| confirm_s(text).is_none()) {
-        return Err(bad_query(
-            "confirm",
-            "is a time from 5s to 24h, as 90s, 10m or 1h",
-        ));
-    }
-    if dry_run && confirm.is_some() {
+    let confirm_s = query.get(Parameter::Confirm).map(read).transpose()?;
+    if dry_run && confirm_s.is_some() {
         return Err(bad_query("confirm", "does not go with dry_run"));
     }
-    match (query.get("scope"), query.get("canary")) {
+    match (query.get(Parameter::Scope), query.get(Parameter::Canary)) {
         (None | Some("host"), None) => {}
         (Some("fleet"), _) => {
             let detail = "this version changes one host at a time";
@@ -107,11 +120,10 @@ pub(crate) fn dry_run(query: &Query<'_>) -> Result<bool, Problem> {
         }
         (Some(_), _) => return Err(bad_query("scope", "is host or fleet")),
     }
-    if confirm.is_some() {
-        let detail = "this version takes no changes that wait for confirmation";
-        return Err(Problem::new(Slug::UnknownQuery, detail));
-    }
-    Ok(dry_run)
+    Ok(Manner {
+        dry_run,
+        confirm: confirm_s.map(Duration::from_secs),
+    })
 }
 
 fn confirm_s(text: &str) -> Option<u64> {
@@ -128,12 +140,60 @@ fn confirm_s(text: &str) -> Option<u64> {
 
 /// A page of the history: at most `limit` entries below `before`.
 pub(crate) fn page(query: &Query<'_>) -> Result<(Option<u64>, u32), Problem> {
-    let limit = query.number("limit")?.unwrap_or(50);
+    let limit = query.number(Parameter::Limit)?.unwrap_or(50);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(bad_query("limit", "is a number from 1 to 1000"));
     }
-    let before = query.number("before")?;
+    let before = query.number(Parameter::Before)?;
     Ok((before, u32::try_from(limit).unwrap_or(u32::MAX)))
+}
+
+/// The two ends of a diff; without the second, the current generation.
+pub(crate) fn ends(query: &Query<'_>) -> Result<(u64, Option<u64>), Problem> {
+    let from = query.number(Parameter::From)?;
+    let from = from.ok_or_else(|| bad_query("from", "is missing"))?;
+    Ok((from, query.number(Parameter::To)?))
+}
+
+/// How a watcher wants its events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct WatchManner {
+    pub(crate) with_value: bool,
+    /// It may be shown the newest generation alone.
+    pub(crate) coalesce: bool,
+}
+
+pub(crate) fn watch(query: &Query<'_>) -> Result<WatchManner, Problem> {
+    let with_value = match query.get(Parameter::Include) {
+        None => false,
+        Some("value") => true,
+        Some(_) => return Err(bad_query("include", "is value")),
+    };
+    Ok(WatchManner {
+        with_value,
+        coalesce: query.flag(Parameter::Coalesce)?,
+    })
+}
+
+/// Where a watcher was: the generation in `Last-Event-ID`.
+pub(crate) fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    const NAME: HeaderName = HeaderName::from_static("last-event-id");
+    let mut lines = headers.get_all(NAME).iter();
+    let text = match (lines.next(), lines.next()) {
+        (None, _) => return Ok(None),
+        (Some(line), None) => String::from_utf8_lossy(line.as_bytes()),
+        (Some(_), Some(_)) => {
+            let detail = "more than one Last-Event-ID";
+            return Err(Problem::new(Slug::BadHeader, detail));
+        }
+    };
+    match decimal(&text) {
+        Some(generation) => Ok(Some(generation)),
+        None => {
+            let detail = format!("Last-Event-ID is no generation: {}", echo(&text));
+            Err(Problem::new(Slug::BadHeader, detail))
+        }
+    }
 }
 
 /// A precondition header.
@@ -175,10 +235,11 @@ impl Tags {
         }
     }
 
-    /// The generations that `If-Match` admits: weak tags never match, so a list of nothing else admits none.
+    /// The generations that `If-Match` admits, as the store takes them: weak tags never match, so a list of nothing else
+    /// admits none.
     pub(crate) fn strong(&self) -> Vec<u64> {
         match self {
-            Self::Any => Vec::new(),
+            Self::Any => vec![Change::ANY],
             Self::List(tags) => {
                 let strong = tags.iter().filter(|tag| !tag.weak);
                 let mut named: Vec<u64> = strong.map(|tag| tag.generation).collect();
@@ -293,6 +354,13 @@ mod tests {
         outcome.map_or_else(|problem| problem.slug().word(), |_| "ok")
     }
 
+    const CHANGE: [Parameter; 4] = [
+        Parameter::DryRun,
+        Parameter::Confirm,
+        Parameter::Scope,
+        Parameter::Canary,
+    ];
+
     #[test]
     fn c24_a_query_is_known_and_well_formed() {
         for (text, expected) in [
@@ -310,14 +378,15 @@ mod tests {
             ("confirm=25h", "bad-query"),
             ("confirm=s", "bad-query"),
             ("confirm=ä", "bad-query"),
-            ("confirm=60s", "unknown-query"),
+            ("confirm=60s", "ok"),
+            ("confirm=24h", "ok"),
             ("scope=fleet", "scope-not-available"),
             ("scope=fleet&canary=10%", "scope-not-available"),
             ("canary=10%", "bad-query"),
             ("scope=x", "bad-query"),
         ] {
             let query = (!text.is_empty()).then_some(text);
-            let outcome = Query::parse(query, CHANGE_PARAMETERS).and_then(|query| dry_run(&query));
+            let outcome = Query::parse(query, &CHANGE).and_then(|query| manner(&query));
             assert_eq!(slug(outcome), expected, "{text}");
         }
         assert_eq!(slug(Query::parse(Some("a"), &[])), "unknown-query");
@@ -327,8 +396,57 @@ mod tests {
     }
 
     #[test]
+    fn c26_a_change_may_have_to_be_confirmed() {
+        let read = |text| Query::parse(Some(text), &CHANGE).and_then(|query| manner(&query));
+        for (text, seconds) in [
+            ("confirm=5s", 5),
+            ("confirm=2m", 120),
+            ("confirm=1h", 3_600),
+        ] {
+            let confirm = read(text).unwrap().confirm;
+            assert_eq!(confirm, Some(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(read("scope=host").unwrap(), Manner::default());
+    }
+
+    #[test]
+    fn c35_a_watcher_says_where_it_was() {
+        let read = |lines: &[&str]| {
+            let name = HeaderName::from_static("last-event-id");
+            let pairs = lines
+                .iter()
+                .map(|line| (name.clone(), line.parse().unwrap()));
+            last_event(&pairs.collect())
+        };
+        assert_eq!(read(&[]).unwrap(), None);
+        assert_eq!(read(&["2"]).unwrap(), Some(2));
+        assert_eq!(read(&["0"]).unwrap(), Some(0));
+        for lines in [
+            &["x"][..],
+            &[""],
+            &["-1"],
+            &["01"],
+            &["1", "2"],
+            &["18446744073709551616"],
+        ] {
+            assert_eq!(slug(read(lines)), "bad-header", "{lines:?}");
+        }
+        let known = [Parameter::Include, Parameter::Coalesce];
+        let read = |text| Query::parse(Some(text), &known).and_then(|query| watch(&query));
+        let wanted = WatchManner {
+            with_value: true,
+            coalesce: true,
+        };
+        assert_eq!(read("include=value&coalesce=true").unwrap(), wanted);
+        assert_eq!(slug(read("include=by")), "bad-query");
+        assert_eq!(slug(read("coalesce=1")), "bad-query");
+    }
+
+    #[test]
     fn a_page_has_a_limit() {
-        let page = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|q| page(&q));
+        let page = |text| {
+            Query::parse(Some(text), &[Parameter::Limit, Parameter::Before]).and_then(|q| page(&q))
+        };
         assert_eq!(page("").unwrap(), (None, 50));
         assert_eq!(page("limit=1000&before=7").unwrap(), (Some(7), 1_000));
         for text in [
@@ -350,7 +468,7 @@ mod tests {
             Tags::read(&headers, &IF_MATCH).map(|tags| tags.unwrap().strong())
         };
         for (value, expected) in [
-            ("*", &[][..]),
+            ("*", &[Change::ANY][..]),
             ("\"12\"", &[12]),
             ("W/\"12\"", &[0]),
             ("W/\"1\", \"2\" ,\"3\"", &[2, 3]),

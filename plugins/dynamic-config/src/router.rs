@@ -1,4 +1,5 @@
-//! Which request is answered by what, and the order in which it is checked (config-api §2 steps 3 to 9, §3).
+//! Which request is answered by what, and the order in which it is checked (config-api §2 steps 3 to 9, §3);
+//! the routes themselves are rows of `contract.rs`.
 //!
 //! Guards come before routes, so that a stranger does not learn which paths exist. No handler decides about another
 //! handler's route.
@@ -7,9 +8,14 @@ use crate::{
     answer,
     app::App,
     change,
+    contract::{Call, ENDPOINTS, Endpoint, Route, Verb},
     error::{Problem, Slug, echo},
     guard::{self, BrowserRule, Peer},
-    history, read, status,
+    history, metrics, openapi,
+    rates::Cost,
+    read,
+    request::Query,
+    status, watch,
 };
 use axum::{
     Router,
@@ -23,97 +29,35 @@ use axum::{
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// A row of config-api §3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    Root,
-    Touch,
-    Config,
-    Rollback,
-    History,
-    HistoryEntry,
-    Schema,
-    Status,
-    Health,
-    Ready,
+/// A plain `GET` of [`Route::Root`] changes the value; the others change by their method.
+const fn browser_rule(route: Route, call: &Call) -> BrowserRule {
+    match (route, call.verb) {
+        (Route::Root, _) => BrowserRule::Strict,
+        (_, Verb::Get) => BrowserRule::Read,
+        _ => BrowserRule::Change,
+    }
 }
 
-/// Paths are never normalised: a trailing slash is another path, below `/v1/config` another pointer.
-const PATHS: [(&str, Route); 12] = [
-    ("/", Route::Root),
-    ("/v1/touch", Route::Touch),
-    ("/v1/config", Route::Config),
-    ("/v1/config/", Route::Config),
-    ("/v1/config/{*pointer}", Route::Config),
-    ("/v1/rollback", Route::Rollback),
-    ("/v1/history", Route::History),
-    ("/v1/history/{generation}", Route::HistoryEntry),
-    ("/v1/schema", Route::Schema),
-    ("/v1/status", Route::Status),
-    ("/healthz", Route::Health),
-    ("/readyz", Route::Ready),
-];
-
-/// What is asked of a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
-    /// `GET`, and `HEAD` where the route takes it.
-    Get,
-    Post,
-    Put,
-    Patch,
-    Delete,
+/// Answered at every time: they tell what time it is.
+const fn is_probe(route: Route) -> bool {
+    matches!(route, Route::Health | Route::Ready | Route::Status)
 }
 
-impl Route {
-    /// The methods, as `allow` lists them.
-    const fn methods(self) -> &'static str {
-        match self {
-            Self::Root => "GET",
-            Self::Touch | Self::Rollback => "POST",
-            Self::Config => "GET, HEAD, PUT, PATCH, DELETE",
-            _ => "GET, HEAD",
-        }
-    }
-
-    fn verb(self, method: &Method) -> Result<Verb, Problem> {
-        let verb = match *method {
-            Method::GET | Method::HEAD => Some(Verb::Get),
-            Method::POST => Some(Verb::Post),
-            Method::PUT => Some(Verb::Put),
-            Method::PATCH => Some(Verb::Patch),
-            Method::DELETE => Some(Verb::Delete),
-            _ => None,
-        };
-        let methods = self.methods();
-        let taken = methods.split(", ").any(|own| own == method.as_str());
-        verb.filter(|_| taken).ok_or_else(|| {
-            let detail = format!("{} is not a method of this route", echo(method.as_str()));
-            let allow = HeaderValue::from_static(methods);
-            Problem::new(Slug::MethodNotAllowed, detail)
-                .hint(format!("it takes {methods}"))
-                .header(ALLOW, allow)
-        })
-    }
-
-    const fn browser_rule(self, verb: Verb) -> BrowserRule {
-        match (self, verb) {
-            (Self::Root, _) => BrowserRule::Strict,
-            (_, Verb::Get) => BrowserRule::Read,
-            _ => BrowserRule::Change,
-        }
-    }
-
-    /// Answered at every time: they tell what time it is.
-    const fn is_probe(self) -> bool {
-        matches!(self, Self::Health | Self::Ready | Self::Status)
-    }
+fn not_allowed(endpoint: &Endpoint, method: &Method) -> Problem {
+    let methods = endpoint.methods();
+    let detail = format!("{} is not a method of this route", echo(method.as_str()));
+    let allow = HeaderValue::from_str(&methods).expect("methods are a header value");
+    Problem::new(Slug::MethodNotAllowed, detail)
+        .hint(format!("it takes {methods}"))
+        .header(ALLOW, allow)
 }
 
 /// One request on its way.
 pub(crate) struct Ask {
     pub(crate) app: Arc<App>,
     pub(crate) head: Parts,
+    /// The row of the table that it asks for.
+    pub(crate) call: &'static Call,
     /// Whether nothing follows the head. The body itself goes to the handlers that read one: it cannot be shared.
     pub(crate) is_empty: bool,
     /// When its head was complete.
@@ -122,8 +66,9 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    pub(crate) fn query(&self) -> Option<&str> {
-        self.head.uri.query()
+    /// The query's parameters: only what the route's row names, each at most once.
+    pub(crate) fn query(&self) -> Result<Query<'_>, Problem> {
+        Query::parse(self.head.uri.query(), self.call.parameters)
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -134,14 +79,14 @@ impl Ask {
 /// The whole surface. Every request carries its [`Peer`] as an extension.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    for (path, route) in PATHS {
+    for endpoint in ENDPOINTS {
         let handler = move |State(app): State<Arc<App>>, request: Request| async move {
-            match serve(app, route, request).await {
+            match serve(app, endpoint, request).await {
                 Ok(response) => response,
                 Err(problem) => problem.into_response(),
             }
         };
-        router = router.route(path, any(handler));
+        router = router.route(endpoint.path, any(handler));
     }
     router
         .fallback(no_such_route)
@@ -156,10 +101,14 @@ async fn no_such_route(request: Request) -> Response {
 
 /// Steps 3 to 6.
 async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match check(&app, &request) {
+    let response = match check(&app, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    };
+    if let Some(slug) = response.extensions().get::<Slug>() {
+        app.metrics.refused(*slug);
     }
+    response
 }
 
 fn peer_of(request: &Request) -> Result<Peer, Problem> {
@@ -172,34 +121,60 @@ fn check(app: &App, request: &Request) -> Result<(), Problem> {
     let (headers, uri) = (request.headers(), request.uri());
     guard::host(headers, uri, peer, &app.plan.allowed_hosts)?;
     guard::peer(peer)?;
-    let exempt = ["/healthz", "/readyz"].contains(&uri.path());
-    match &app.tokens {
-        Some(tokens) if !exempt => guard::token(headers, tokens),
-        _ => Ok(()),
+    let (key, now) = (peer.key(), std::time::Instant::now());
+    if let Some(key) = key {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let cost = if reads { Cost::Read } else { Cost::Change };
+        app.rates.admit(key, cost, now)?;
     }
+    let open = |endpoint: &Endpoint| endpoint.open && endpoint.path == uri.path();
+    let Some(tokens) = app.tokens.as_ref().filter(|_| !ENDPOINTS.iter().any(open)) else {
+        return Ok(());
+    };
+    let Some(key) = key else {
+        return guard::token(headers, tokens);
+    };
+    app.rates.may_guess(key, now)?;
+    let outcome = guard::token(headers, tokens);
+    if outcome
+        .as_ref()
+        .is_err_and(|problem| problem.slug() == Slug::TokenInvalid)
+    {
+        app.rates.guessed(key, now);
+    }
+    outcome
 }
 
-async fn serve(app: Arc<App>, route: Route, request: Request) -> Result<Response, Problem> {
+async fn serve(
+    app: Arc<App>,
+    endpoint: &'static Endpoint,
+    request: Request,
+) -> Result<Response, Problem> {
+    let route = endpoint.route;
     let since = Instant::now();
     let peer = peer_of(&request)?;
     let (head, body) = request.into_parts();
-    let verb = route.verb(&head.method)?;
-    let rule = route.browser_rule(verb);
+    let call = endpoint
+        .call(&head.method)
+        .ok_or_else(|| not_allowed(endpoint, &head.method))?;
+    let rule = browser_rule(route, call);
     guard::browser(&head.headers, rule)?;
-    if !route.is_probe() {
+    if !is_probe(route) {
         app.phase.admits(rule != BrowserRule::Read)?;
     }
     let is_head = head.method == Method::HEAD;
     let ask = Ask {
         app,
         head,
+        call,
         is_empty: body.is_end_stream(),
         since,
         peer,
     };
-    let mut response = match (route, verb) {
+    let mut response = match (route, call.verb) {
         (Route::Root, _) => change::root(ask).await,
         (Route::Touch, _) => change::touch(ask).await,
+        (Route::Confirm, _) => change::confirm(ask, body).await,
         (Route::Rollback, _) => change::rollback(ask, body).await,
         (Route::Config, Verb::Get) => read::config(&ask),
         (Route::Config, Verb::Delete) => change::delete(ask).await,
@@ -207,6 +182,10 @@ async fn serve(app: Arc<App>, route: Route, request: Request) -> Result<Response
         (Route::Config, Verb::Put | Verb::Post) => change::put(ask, body).await,
         (Route::History, _) => history::page(ask).await,
         (Route::HistoryEntry, _) => history::entry(ask).await,
+        (Route::Diff, _) => history::diff(ask).await,
+        (Route::Watch, _) => watch::watch(ask),
+        (Route::OpenApi, _) => openapi::openapi(&ask),
+        (Route::Metrics, _) => metrics::metrics(ask).await,
         (Route::Schema, _) => read::schema(&ask),
         (Route::Status, _) => status::status(ask).await,
         (Route::Health, _) => read::health(&ask),

@@ -38,13 +38,13 @@ impl Drop for Endpoints {
 
 impl Running {
     /// settings (done) → token → declare → bind → threads → address file. An early return drops what was made.
-    pub(crate) fn start(plan: Plan, ctx: &Context) -> Result<Self> {
+    pub(crate) fn start(mut plan: Plan, ctx: &Context) -> Result<Self> {
         let tokens = plan.token_file.as_deref().map(Tokens::load).transpose()?;
         let schema = plan.schema_document()?;
-        let opened = ctx
-            .config()
+        ctx.config()
             .declare(&schema, &plan.initial, &plan.store_settings())?;
-        listener::raise_descriptors(plan.limits.connections);
+        let wanted = plan.limits.watchers;
+        plan.limits.watchers = listener::raise_descriptors(plan.limits.connections, wanted);
         let Bound {
             listeners,
             urls,
@@ -58,13 +58,20 @@ impl Running {
             instance: ctx.instance().to_owned(),
             urls: urls.clone(),
             schema: canonical(&schema).into(),
-            durable: opened.durable,
-            store_id: opened.store,
             started_at: status::now(),
         };
         let (queue, writer) = writer::queue();
         let store = Arc::new(HostStore(ctx.clone()));
         let app = Arc::new(App::new(plan, facts, store, queue, tokens));
+        if app.plan.limits.watchers < wanted {
+            let lowered = app.plan.limits.watchers;
+            tracing::warn!(
+                wanted,
+                lowered,
+                "max_watchers is lowered: too few descriptors"
+            );
+            app.warn("max-watchers-lowered");
+        }
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| ctx.spawn(name, work);
         let threads = Threads::start(&app, listeners, writer, &spawn)?;
         let address_file = AddressFile::write(&run_dir, ctx.instance(), &urls)?;

@@ -3,7 +3,7 @@
 //! Types, ranges and unknown keys are said by the schema, so that the host refuses them with file and line. Everything else
 //! that can be judged without touching the machine is judged here, as `config-bad-setting`. Opens nothing.
 
-use crate::{error::echo, guard::HostName, json};
+use crate::{error::echo, guard::HostName, json, rates::Limit, watch::HEARTBEAT};
 use hotshoe_plugin_api::{Error, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -45,8 +45,10 @@ pub struct Settings {
     pub initial: Option<Value>,
     /// What one touch adds, and where.
     pub touch: Option<Touch>,
-    /// Where the value is kept. Only "memory" as of this version.
+    /// Where the value is kept: "dir", the default, survives the host; "memory", the quickstart's, does not.
     pub state: Option<String>,
+    /// The folder that the store's own folder is made in. Default: the host's.
+    pub state_dir: Option<PathBuf>,
     /// The folder of the address file. Default: the host's.
     pub run_dir: Option<PathBuf>,
     /// Generations that are kept.
@@ -62,6 +64,11 @@ pub struct Settings {
     /// Connections at one time.
     #[schemars(range(min = 1, max = 65_535))]
     pub max_connections: Option<u32>,
+    /// Watchers at one time, beside the connections.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_watchers: Option<u32>,
+    /// Requests a second of one peer that is not this machine; twice as many may come at once.
+    pub rate: Rate,
     /// Time for a request's head, and for an idle connection, as "5s".
     pub head_timeout: Option<Span>,
     /// Time for a request's body after its head, as "10s".
@@ -117,6 +124,27 @@ pub struct Touch {
 impl Touch {
     fn default_pointer() -> String {
         "/value".to_owned()
+    }
+}
+
+/// How often one peer may ask.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rate {
+    /// Changes a second.
+    #[schemars(range(min = 1))]
+    pub changes: u32,
+    /// Reads a second.
+    #[schemars(range(min = 1))]
+    pub reads: u32,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            changes: 50,
+            reads: 500,
+        }
     }
 }
 
@@ -205,11 +233,21 @@ pub(crate) enum SchemaSource {
     File(PathBuf),
 }
 
+/// Where the host keeps the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Dir,
+    Memory,
+}
+
 /// The limits of config-api §12 that a request meets.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
     pub(crate) connections: usize,
+    pub(crate) watchers: usize,
+    pub(crate) rate: Limit,
+    pub(crate) heartbeat: Duration,
     pub(crate) head: Duration,
     pub(crate) body: Duration,
 }
@@ -226,6 +264,8 @@ pub(crate) struct Plan {
     pub(crate) initial: Value,
     pub(crate) touch: Option<Touch>,
     pub(crate) run_dir: Option<PathBuf>,
+    state: State,
+    state_dir: Option<PathBuf>,
     pub(crate) require_if_match: bool,
     pub(crate) limits: Limits,
     history_generations: Option<u32>,
@@ -236,7 +276,7 @@ impl Plan {
     /// Errors: `config-bad-setting`, `config-bind-needs-token`.
     pub(crate) fn check(settings: Settings) -> Result<Self> {
         let quickstart = settings.profile == Profile::Quickstart;
-        check_state(settings.state.as_deref())?;
+        let state = check_state(settings.state.as_deref(), quickstart)?;
         let listen = check_listen(settings.listen.as_deref(), settings.unix.is_some())?;
         check_reach(&listen, quickstart, settings.token_file.is_some())?;
         if let Some(path) = &settings.unix {
@@ -271,10 +311,15 @@ impl Plan {
             initial: settings.initial.unwrap_or_else(|| json!({"value": 10})),
             touch,
             run_dir: settings.run_dir,
+            state,
+            state_dir: settings.state_dir,
             require_if_match: settings.require_if_match,
             limits: Limits {
                 body_bytes: check_body(settings.max_body.as_ref())?,
                 connections: settings.max_connections.unwrap_or(1_024) as usize,
+                watchers: settings.max_watchers.unwrap_or(10_000) as usize,
+                rate: check_rate(settings.rate)?,
+                heartbeat: HEARTBEAT,
                 head: check_span("head_timeout", settings.head_timeout.as_ref(), 5, 60)?,
                 body: check_span("body_timeout", settings.body_timeout.as_ref(), 10, 300)?,
             },
@@ -283,10 +328,21 @@ impl Plan {
         })
     }
 
-    /// What the host's store is told. Preconditions are not its business here: `If-Match: *` would look like none.
+    /// What the host's store is told.
     pub(crate) fn store_settings(&self) -> Value {
         let mut members = Map::new();
-        members.insert("state".to_owned(), "memory".into());
+        let state = match self.state {
+            State::Dir => "dir",
+            State::Memory => "memory",
+        };
+        members.insert("state".to_owned(), state.into());
+        if let Some(folder) = &self.state_dir {
+            let folder = folder.display().to_string();
+            members.insert("state_dir".to_owned(), folder.into());
+        }
+        if self.require_if_match {
+            members.insert("require_if_match".to_owned(), true.into());
+        }
         members.insert("value_len_max".to_owned(), self.limits.body_bytes.into());
         if let Some(touch) = &self.touch {
             let touch = json!({"pointer": touch.pointer, "step": touch.step});
@@ -324,20 +380,16 @@ pub(crate) fn shown(path: &Path) -> String {
     format!("\"{}\"", echo(&path.to_string_lossy()))
 }
 
-fn check_state(state: Option<&str>) -> Result<()> {
+fn check_state(state: Option<&str>, quickstart: bool) -> Result<State> {
     match state {
-        None | Some("memory") => Ok(()),
-        Some("dir") => Err(bad(
-            "state",
-            "\"dir\"",
-            "this version has no journal yet, so nothing would survive",
-            "\"memory\"",
-        )),
+        None if quickstart => Ok(State::Memory),
+        None | Some("dir") => Ok(State::Dir),
+        Some("memory") => Ok(State::Memory),
         Some(word) => Err(bad(
             "state",
             format!("\"{}\"", echo(word)),
             "no such word",
-            "\"memory\"",
+            "\"dir\" or \"memory\"",
         )),
     }
 }
@@ -433,6 +485,19 @@ fn check_body(size: Option<&Size>) -> Result<usize> {
     }
 }
 
+fn check_rate(rate: Rate) -> Result<Limit> {
+    for (key, per_s) in [("rate.changes", rate.changes), ("rate.reads", rate.reads)] {
+        if per_s == 0 {
+            let why = "nobody could ask anything";
+            return Err(bad(key, 0, why, "1 or more a second"));
+        }
+    }
+    Ok(Limit {
+        changes: rate.changes,
+        reads: rate.reads,
+    })
+}
+
 fn check_history(size: Option<&Size>) -> Result<Option<u64>> {
     let Some(size) = size else {
         return Ok(None);
@@ -515,6 +580,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_store_is_told_is_what_was_set() {
+        let told = |settings: Value| plan(settings).unwrap().store_settings();
+        assert_eq!(told(json!({}))["state"], "dir");
+        assert_eq!(told(json!({"state": "memory"}))["state"], "memory");
+        let told = told(json!({
+            "profile": "quickstart",
+            "state": "dir",
+            "state_dir": "/var/lib/x",
+            "require_if_match": true,
+            "history_generations": 7,
+            "history_bytes": "8MiB",
+        }));
+        assert_eq!(
+            told,
+            json!({
+                "history_bytes": 8 << 20,
+                "history_generations": 7,
+                "require_if_match": true,
+                "state": "dir",
+                "state_dir": "/var/lib/x",
+                "touch": {"pointer": "/value", "step": 10},
+                "value_len_max": 1 << 20,
+            })
+        );
+    }
+
+    #[test]
     fn what_the_schema_can_say_it_says() {
         let schema = serde_json::to_value(schemars::schema_for!(Settings)).unwrap();
         assert_eq!(schema["additionalProperties"], false);
@@ -522,8 +614,8 @@ mod tests {
         assert!(schema["properties"].get("tls_cert").is_none());
         for unknown in [
             json!({"tls_cert": "x"}),
-            json!({"max_watchers": 1}),
-            json!({"rate": 1}),
+            json!({"tls_key": "x"}),
+            json!({"rate": {"writes": 1}}),
         ] {
             assert!(serde_json::from_value::<Settings>(unknown).is_err());
         }
@@ -532,11 +624,6 @@ mod tests {
     #[test]
     fn a_bad_setting_is_named_with_what_is_allowed() {
         for (settings, code, expected) in [
-            (
-                json!({"state": "dir"}),
-                "config-bad-setting",
-                "state = \"dir\": ",
-            ),
             (
                 json!({"state": "etcd"}),
                 "config-bad-setting",
@@ -592,6 +679,11 @@ mod tests {
                 json!({"max_body": 0}),
                 "config-bad-setting",
                 "max_body = 0: ",
+            ),
+            (
+                json!({"rate": {"changes": 0}}),
+                "config-bad-setting",
+                "rate.changes = 0: ",
             ),
             (
                 json!({"head_timeout": "61s"}),

@@ -7,6 +7,7 @@ use crate::error::Slug;
 use axum::body::Bytes;
 use hotshoe_plugin_api::{Change, ChangeError, Context, Kind, Result};
 use serde_json::Value;
+use std::time::Duration;
 
 /// A topic's store. Every call may block for a moment but [`Store::current`].
 pub(crate) trait Store: Send + Sync + 'static {
@@ -16,6 +17,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn current(&self) -> Result<Snapshot>;
     /// Kept entries below `before`, newest first, at most `limit`.
     fn history(&self, before: Option<u64>, limit: u32) -> Result<Vec<Entry>>;
+    /// The RFC 6902 patch from one kept generation to another.
+    fn diff(&self, from: u64, to: u64) -> Result<Result<Value, Refused>>;
+    /// What the store says of itself: `confirm`, `readers`, `history`, `read_only`, `warnings`, …
+    fn status(&self) -> Result<Value>;
+    /// Waits for a generation newer than `after`; `None` at the timeout.
+    fn wait(&self, after: u64, timeout: Duration) -> Result<Option<u64>>;
 }
 
 /// The value at one moment.
@@ -51,6 +58,8 @@ pub(crate) struct Refused {
     pub(crate) operation: Option<u64>,
     /// Pointer and detail of each fault, where there is more than one.
     pub(crate) violations: Vec<(String, String)>,
+    /// When to come back.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Refused {
@@ -63,6 +72,7 @@ impl Refused {
             generation: 0,
             operation: None,
             violations: Vec::new(),
+            retry_after: None,
         }
     }
 }
@@ -116,6 +126,18 @@ impl Store for HostStore {
         };
         Ok(entries.into_iter().map(convert).collect())
     }
+
+    fn diff(&self, from: u64, to: u64) -> Result<Result<Value, Refused>> {
+        Ok(self.0.config().diff(from, Some(to))?.map_err(refusal))
+    }
+
+    fn status(&self) -> Result<Value> {
+        self.0.config().status()
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<Option<u64>> {
+        self.0.config().wait(after, timeout)
+    }
 }
 
 fn refusal(error: ChangeError) -> Refused {
@@ -135,6 +157,7 @@ fn refusal(error: ChangeError) -> Refused {
             .as_ref()
             .map(violations)
             .unwrap_or_default(),
+        retry_after: error.retry_after,
     }
 }
 

@@ -1,6 +1,7 @@
-//! The two threads: `cfg-http`, which owns the sockets and a runtime of its own, and `cfg-write`, which asks the store.
+//! The threads: `cfg-http`, which owns the sockets and a runtime of its own, `cfg-write`, which asks the store, and
+//! `cfg-watch`, which waits for it.
 //!
-//! A listener that dies is started again on the same sockets; a stop ends both in time or says which one hung, and never
+//! A listener that dies is started again on the same sockets; a stop ends all in time or says which one hung, and never
 //! ends the process.
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     listener::Listeners,
     router::router,
     token::LOOK_EVERY,
+    watch::follow,
     writer::Writer,
 };
 use hotshoe_plugin_api::Result;
@@ -35,16 +37,20 @@ use tokio::{
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Requests in hand are finished within this, whatever the deadline (config-api §11).
 const GRACE_MAX: Duration = Duration::from_secs(3);
+/// And watchers get their last events within this.
+const BYE_GRACE: Duration = Duration::from_millis(200);
 
 /// How a thread is started: by the context in a host, plainly in a test.
 pub(crate) type Spawn<'a> = &'a dyn Fn(&str, Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>>;
 
-/// Both threads, running. Dropping it stops them.
+/// All threads, running. Dropping it stops them.
 pub(crate) struct Threads {
     app: Arc<App>,
     stage: watch::Sender<Stage>,
     /// Its end wakes a listener that waits to be started again.
     halt: Option<Sender<()>>,
+    /// Its end ends `cfg-watch`.
+    unwatch: Option<Sender<()>>,
     workers: Vec<Worker>,
 }
 
@@ -68,6 +74,7 @@ impl Threads {
             app: Arc::clone(app),
             stage,
             halt: Some(halt),
+            unwatch: None,
             workers: Vec::new(),
         };
         let store = Arc::clone(&app.store);
@@ -79,6 +86,10 @@ impl Threads {
             halted,
         };
         threads.add("cfg-http", spawn, move || listener.run())?;
+        let (unwatch, unwatched) = channel();
+        threads.unwatch = Some(unwatch);
+        let watched = Arc::clone(app);
+        threads.add("cfg-watch", spawn, move || follow(&watched, &unwatched))?;
         Ok(threads)
     }
 
@@ -98,7 +109,7 @@ impl Threads {
         Ok(())
     }
 
-    /// Stops both within `left`: no new connections, no new changes, what is in hand is finished, the rest is dropped.
+    /// Stops all within `left`: no new connections, no new changes, what is in hand is finished, the rest is dropped.
     ///
     /// Answers the names of threads that did not end; they are left to themselves.
     pub(crate) fn stop(&mut self, left: Duration) -> Vec<&'static str> {
@@ -107,7 +118,13 @@ impl Threads {
         self.halt = None;
         self.advance(Stage::Finish);
         let grace = GRACE_MAX.min(left / 2);
-        let finished = self.ended("cfg-http", grace);
+        let mut finished = self.ended("cfg-http", grace);
+        if !finished {
+            // Whoever watches is told even where somebody else's request hangs.
+            self.app.say_bye();
+            finished = self.ended("cfg-http", BYE_GRACE);
+        }
+        self.unwatch = None;
         if !finished {
             tracing::warn!("connections that were still open are dropped");
             self.app.queue.abandon();
@@ -212,9 +229,14 @@ fn serve(
         }
         *listeners = None;
         accepting.shutdown().await;
+        let leave = async {
+            app.slots.answered().await;
+            app.say_bye();
+            app.slots.emptied().await;
+        };
         tokio::select! {
             _ = stage.wait_for(|stage| *stage == Stage::Drop) => {}
-            () = app.slots.emptied() => {}
+            () = leave => {}
         }
         Ok(())
     })
@@ -228,6 +250,7 @@ fn accept(
     let server = Server {
         router: router(Arc::clone(app)),
         slots: app.slots.clone(),
+        metrics: Arc::clone(&app.metrics),
         head_timeout: app.plan.limits.head,
         euid: geteuid().as_raw(),
         stage: stage.clone(),

@@ -5,9 +5,11 @@
 
 use crate::{
     error::Slug,
+    metrics,
     store::{Applied, Refused, Store, host_refusal},
 };
 use hotshoe_plugin_api::Change;
+use prometheus_client::metrics::histogram::Histogram;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -15,6 +17,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
+    time::Instant,
 };
 use tokio::sync::oneshot;
 
@@ -42,10 +45,10 @@ pub(crate) struct Queue {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     queued: AtomicUsize,
     abandoned: AtomicBool,
+    apply_seconds: Histogram,
 }
 
 /// The thread's end.
@@ -56,7 +59,11 @@ pub(crate) struct Writer {
 
 pub(crate) fn queue() -> (Queue, Writer) {
     let (sender, receiver) = channel();
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared {
+        queued: AtomicUsize::default(),
+        abandoned: AtomicBool::default(),
+        apply_seconds: metrics::seconds(),
+    });
     let queue = Queue {
         jobs: sender,
         shared: Arc::clone(&shared),
@@ -95,6 +102,11 @@ impl Queue {
         }));
         self.jobs.send(job).ok()?;
         receiver.await.ok()
+    }
+
+    /// How long groups took.
+    pub(crate) fn apply_seconds(&self) -> Histogram {
+        self.shared.apply_seconds.clone()
     }
 
     /// Ends the thread when all that was queued before is done.
@@ -146,7 +158,11 @@ impl Writer {
         let mut outcomes = if self.shared.abandoned.load(Ordering::Relaxed) {
             refuse_all(&stopping())
         } else {
-            match guarded(|| store.apply(&changes)) {
+            let begun = Instant::now();
+            let applied = guarded(|| store.apply(&changes));
+            let took = begun.elapsed().as_secs_f64();
+            self.shared.apply_seconds.observe(took);
+            match applied {
                 Some(Ok(outcomes)) => outcomes,
                 Some(Err(error)) => refuse_all(&host_refusal(&error)),
                 None => refuse_all(&Refused::new(
@@ -169,7 +185,7 @@ impl Writer {
 }
 
 /// Runs `work` so that a panic ends nothing but it.
-fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(work));
     if outcome.is_err() {
         tracing::error!("a call into the store panicked");
@@ -182,7 +198,8 @@ mod tests {
     use super::*;
     use crate::store::{Entry, Snapshot};
     use hotshoe_plugin_api::{Error, Operation, Result};
-    use std::sync::Mutex;
+    use serde_json::Value;
+    use std::{sync::Mutex, time::Duration};
 
     /// Notes the size of every group; fails or panics when told.
     #[derive(Default)]
@@ -204,6 +221,18 @@ mod tests {
 
         fn history(&self, _: Option<u64>, _: u32) -> Result<Vec<Entry>> {
             Ok(Vec::new())
+        }
+
+        fn diff(&self, _: u64, _: u64) -> Result<Result<Value, Refused>> {
+            Err(Error::new("unused"))
+        }
+
+        fn status(&self) -> Result<Value> {
+            Err(Error::new("unused"))
+        }
+
+        fn wait(&self, _: u64, _: Duration) -> Result<Option<u64>> {
+            Err(Error::new("unused"))
         }
     }
 

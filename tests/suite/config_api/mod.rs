@@ -35,9 +35,9 @@ fn append() -> Entry {
         .set("topic = \"dynamic-config\"")
 }
 
-/// The plugin without settings: 9999 on both loopback addresses.
+/// The plugin on 9999 on both loopback addresses, with its value in memory.
 fn instance() -> Entry {
-    Entry::of(INSTANCE, artifacts::library("hotshoe-dynamic-config"))
+    Entry::of(INSTANCE, artifacts::library("hotshoe-dynamic-config")).set("state = \"memory\"")
 }
 
 /// The plugin on ports that the machine chooses.

@@ -14,6 +14,8 @@ use object::{
     read::elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _},
 };
 
+/// What a process can address on any of today's machines (x86-64 with five levels of page tables).
+const ADDRESSES_MAX: u64 = 1 << 56;
 /// More sections than any linker makes; the table is walked once.
 const SECTIONS_MAX: usize = 65_536;
 /// A program header table has at most this many without the escape that only core files use.
@@ -268,6 +270,7 @@ impl<'data, E: FileHeader<Endian = Endianness>> Image<'data, E> {
             end = segment
                 .address
                 .checked_add(segment.memory_len)
+                .filter(|&end| end <= ADDRESSES_MAX)
                 .ok_or_else(|| malformed("a segment ends beyond the address space"))?;
         }
         match self.segments.first() {

@@ -3,7 +3,8 @@
 use super::{ExecutorParts, Shared};
 use crate::{
     backend::Hook,
-    machine::ExecutorId,
+    error::ExitCode,
+    machine::{ExecutorId, supervisor::Event},
     services::{
         InstanceInfo,
         component::Kind,
@@ -29,6 +30,8 @@ pub(super) struct Parts {
     executor: Option<(ExecutorBox, Arc<Watch>)>,
     processor: Option<ProcessorBox>,
     processor_watch: Option<Arc<Watch>>,
+    /// The executor part knows of the task in hand.
+    start_told: bool,
 }
 
 impl Parts {
@@ -41,6 +44,7 @@ impl Parts {
             executor: None,
             processor: None,
             processor_watch: None,
+            start_told: false,
         }
     }
 
@@ -49,23 +53,30 @@ impl Parts {
     }
 
     fn make_processor(&mut self) -> Result<(), Failure> {
-        let mut processor = self
-            .shared
-            .part("processor", |instance| instance.processor())?;
-        let add = || {
-            self.shared
-                .services
-                .watches
-                .add(&self.shared.info, "processor", Some(self.id))
+        let watch = match &self.processor_watch {
+            Some(watch) => Arc::clone(watch),
+            None => Arc::clone(self.processor_watch.insert(self.watch("processor"))),
         };
-        let watch = Arc::clone(self.processor_watch.get_or_insert_with(add));
         let kind = Kind::Processor(self.id);
         let host = self
             .shared
             .component(kind, &self.name, &self.closed, Some(&watch))
             .boxed();
-        let (outcome, _) = watch.during(Method::Init, || processor.init(host).into_result());
-        outcome.map(|()| self.processor = Some(processor))
+        // The factory is the author's code as well: it may hang like any other.
+        let (outcome, _) = watch.during(Method::Init, || {
+            let mut processor = self
+                .shared
+                .part("processor", |instance| instance.processor())?;
+            processor.init(host).into_result().map(|()| processor)
+        });
+        outcome.map(|processor| self.processor = Some(processor))
+    }
+
+    fn watch(&self, component: &'static str) -> Arc<Watch> {
+        self.shared
+            .services
+            .watches
+            .add(&self.shared.info, component, Some(self.id))
     }
 
     fn call_processor(
@@ -102,14 +113,7 @@ impl ExecutorParts for Parts {
         if !self.shared.declared.executor {
             return Ok(());
         }
-        let mut executor = self
-            .shared
-            .part("executor", |instance| instance.executor())?;
-        let watch = self
-            .shared
-            .services
-            .watches
-            .add(&self.shared.info, "executor", Some(self.id));
+        let watch = self.watch("executor");
         let kind = Kind::Executor(self.id);
         let host = self
             .shared
@@ -122,8 +126,13 @@ impl ExecutorParts for Parts {
                 .map(|(key, value)| Tuple2(key.as_str().into(), value.as_str().into()))
                 .collect()
         };
-        let (outcome, _) = watch.during(Method::Init, || executor.init(host, extra).into_result());
-        outcome.map(|()| self.executor = Some((executor, watch)))
+        let (outcome, _) = watch.during(Method::Init, || {
+            let mut executor = self
+                .shared
+                .part("executor", |instance| instance.executor())?;
+            executor.init(host, extra).into_result().map(|()| executor)
+        });
+        outcome.map(|executor| self.executor = Some((executor, watch)))
     }
 
     fn init_processor(&mut self) -> Result<(), Failure> {
@@ -134,7 +143,15 @@ impl ExecutorParts for Parts {
     }
 
     fn hook(&mut self, hook: Hook<'_>, task: Task) {
-        if self.retired() {
+        // Whoever was told of a start is told of its end, retired meanwhile or not; nobody else is.
+        let due = match hook {
+            Hook::Start => {
+                self.start_told = !self.retired();
+                self.start_told
+            }
+            Hook::Succeeded | Hook::Failed(_) => std::mem::take(&mut self.start_told),
+        };
+        if !due {
             return;
         }
         let Some((executor, watch)) = self.executor.as_mut() else {
@@ -188,16 +205,22 @@ impl ExecutorParts for Parts {
         let (outcome, _) = watch.during(Method::Receive, || {
             executor.receive(message.into()).into_result()
         });
-        if let Err(failure) = outcome {
-            self.shared.counted(|counts| &counts.failed);
-            let (plugin, executor) = (&self.shared.info.name, &self.name);
-            tracing::warn!(
-                plugin,
-                executor,
-                "a broadcast message failed: {}",
-                failure.message
-            );
+        let Err(failure) = outcome else { return };
+        self.shared.counted(|counts| &counts.failed);
+        if failure.kind == failure_kind::PANIC {
+            let problem = self.shared.problem("receive", ExitCode::Running, &failure);
+            self.shared
+                .services
+                .tell(Event::Faulted(self.shared.info.id, problem));
+            return;
         }
+        let (plugin, executor) = (&self.shared.info.name, &self.name);
+        tracing::warn!(
+            plugin,
+            executor,
+            "a broadcast message failed: {}",
+            failure.message
+        );
     }
 
     fn shutdown(&mut self) -> Result<(), Failure> {

@@ -323,6 +323,11 @@ impl Backend for InProcess {
         self.shared.signal(kind, value);
     }
 
+    fn close(&self) {
+        self.shared.signal(signal_kind::SHUTDOWN, 0);
+        self.checker.close();
+    }
+
     fn retire(&self) {
         self.shared.retired.store(true, Ordering::Release);
         self.driver.retire();

@@ -67,6 +67,7 @@ fn an_empty_stream_and_a_bare_entry_have_every_default() {
     let expected = PluginEntry {
         name: None,
         library: Library::Named("x".to_owned()),
+        library_text: "x".to_owned(),
         library_at: place(3, 11),
         required: true,
         after: Vec::new(),

@@ -296,9 +296,16 @@ fn dead_letters_need_both_halves() {
 }
 
 #[test]
+fn signatures_and_keys_want_each_other() {
+    let both = "keys = [\"a.pub\", \"b.pub\"]\nrequire = \"signed\"";
+    check(&format!("[trust]\n{both}"), &[]);
+    check("[trust]\nrequire = \"locked\"", &[]);
+    check("[trust]\nrequire = \"signed\"", &["no-keys 2:11 | keys"]);
+    check("[trust]\nkeys = [\"a.pub\"]", &["unused-keys 2:8"]);
+}
+
+#[test]
 fn what_is_not_carried_out_is_refused_by_name() {
-    check("[trust]\nrequire = \"signed\"", &["not-yet 2:11"]);
-    check("[trust]\nkeys = [\"a.pub\"]", &["not-yet 2:8"]);
     check(
         &format!("{PLUGIN}isolation = \"process\""),
         &["not-yet 3:13"],

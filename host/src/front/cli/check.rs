@@ -11,10 +11,12 @@ use hotshoe::{
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
-pub(super) fn check(file: &Path, as_json: bool, format: LogFormat) -> ExitCode {
+pub(super) fn check(file: &Path, as_json: bool, locked: bool, format: LogFormat) -> ExitCode {
     let loaded = config_file::load(file);
     let mut problems = loaded.problems;
-    let merged = loaded.config.map(|config| loadable(config, &mut problems));
+    let merged = loaded
+        .config
+        .map(|config| loadable(config, locked, &mut problems));
     let first = problems
         .iter()
         .find(|problem| problem.severity == Severity::Error);
@@ -37,11 +39,15 @@ pub(super) fn check(file: &Path, as_json: bool, format: LogFormat) -> ExitCode {
 }
 
 /// Loads every plugin as far as a start does before the first init.
-fn loadable(config: Config, problems: &mut Vec<Problem>) -> Merged {
+fn loadable(config: Config, locked: bool, problems: &mut Vec<Problem>) -> Merged {
     let mut merged = Merged::of(&config);
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
-    let builder = Host::builder().config(config).on_problem(move |problem| {
+    let mut builder = Host::builder().config(config);
+    if locked {
+        builder = builder.locked();
+    }
+    let builder = builder.on_problem(move |problem| {
         if let Ok(mut told) = told.lock() {
             told.push(problem.clone());
         }

@@ -2,9 +2,12 @@
 
 use super::super::report::{self, LogFormat};
 use hotshoe::{Blame, ExitCode, Problem};
-use hotshoe_loader::{Inspection, Policy};
+use hotshoe_loader::{Inspection, Manifest, Policy};
 use serde_json::{Value, json};
-use std::{fmt::Write as _, path::Path, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 pub(super) fn inspect(
     libraries: &[PathBuf],
@@ -16,8 +19,13 @@ pub(super) fn inspect(
     let mut answers = Vec::new();
     for library in libraries {
         match look(library, schema) {
-            Ok(seen) if as_json => answers.push(seen.json()),
-            Ok(seen) => report::out(&seen.text()),
+            Ok(seen) => {
+                exit = exit.max(seen.exit());
+                match as_json {
+                    true => answers.push(seen.json()),
+                    false => report::out(&seen.text()),
+                }
+            }
             Err(problem) => {
                 exit = exit.max(problem.exit);
                 match as_json {
@@ -64,19 +72,18 @@ fn look(library: &Path, schema: bool) -> Result<Seen, Problem> {
     })
 }
 
-/// A file that no host would load may still be worth showing.
+/// A library that no host would load is worth showing all the same, also one that is no plugin; what is no library is only
+/// told what it is.
 fn refused(library: &Path, refusal: &hotshoe_loader::Refusal) -> Result<Seen, Problem> {
     let problem = hotshoe::refused(refusal);
-    let bytes = std::fs::metadata(library)
-        .ok()
-        .filter(|metadata| metadata.is_file() && metadata.len() <= Policy::default().len_bytes_max)
-        .and_then(|_| std::fs::read(library).ok());
-    let inspection = bytes
-        .as_deref()
-        .and_then(|bytes| hotshoe_loader::inspect(bytes).ok());
-    match inspection.filter(|inspection| inspection.manifest.is_some()) {
-        None => Err(problem),
-        Some(inspection) => Ok(Seen {
+    // Who may change the file was the refusal, if anything was: it does not matter to a look.
+    let policy = Policy {
+        allow_writable: true,
+        ..Policy::default()
+    };
+    match hotshoe_loader::look(library, &policy) {
+        Err(_) => Err(problem),
+        Ok(inspection) => Ok(Seen {
             file: library.to_owned(),
             inspection,
             refusal: Some(problem),
@@ -104,9 +111,18 @@ fn settings_schema(verified: hotshoe_loader::Verified) -> Result<Value, Problem>
 }
 
 impl Seen {
+    /// Showing a plugin that is meant for another host is no failure; a file that is no plugin is one.
+    fn exit(&self) -> ExitCode {
+        match &self.refusal {
+            Some(problem) if self.inspection.manifest.is_none() => problem.exit,
+            _ => ExitCode::Clean,
+        }
+    }
+
     fn json(&self) -> Value {
         json!({
             "file": self.file.display().to_string(),
+            "what": self.inspection.what(),
             "inspection": self.inspection,
             "problem": self.refusal,
             "warnings": self.warnings,
@@ -116,68 +132,104 @@ impl Seen {
 
     fn text(&self) -> String {
         let mut text = format!("{}\n", self.file.display());
-        let inspection = &self.inspection;
-        let mut line = |label: &str, value: String| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "  {label:<11} {value}");
+        let mut line = |label: &str, value: &str| {
+            if !value.is_empty() {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  {label:<11} {value}");
+            }
         };
-        if let Some(manifest) = &inspection.manifest {
-            let parts: Vec<&str> = manifest.components.names().collect();
-            line("plugin", format!("{} {}", manifest.name, manifest.version));
-            line("abi", manifest.abi_text());
-            line(
-                "parts",
-                if parts.is_empty() {
-                    "none".to_owned()
-                } else {
-                    parts.join(", ")
-                },
-            );
-            line(
-                "built",
-                format!(
-                    "{} for {}",
-                    manifest.rustc.as_deref().unwrap_or("unknown rustc"),
-                    manifest.target
-                ),
-            );
-            line(
-                "profile",
-                format!("{:?}, panic = {:?}", manifest.profile, manifest.panic).to_lowercase(),
-            );
+        match &self.inspection.manifest {
+            Some(manifest) => of_manifest(manifest, &mut line),
+            None => line("is", &self.inspection.what()),
         }
-        let platform = &inspection.platform;
-        line(
-            "file",
-            format!(
-                "{} {} {}, {} bytes",
-                platform.format, platform.os, platform.arch, inspection.len_bytes
-            ),
-        );
-        line("needs", inspection.needed.join(", "));
-        if let Some((major, minor)) = inspection.glibc_needed {
-            line("glibc", format!("{major}.{minor} or newer"));
-        }
-        line(
-            "code",
-            format!(
-                "{} constructors, {} bytes of TLS",
-                inspection.constructors, inspection.tls_size_bytes
-            ),
-        );
+        of_file(&self.inspection, &mut line);
         for warning in &self.warnings {
-            line("warning", warning.clone());
+            line("warning", warning);
         }
-        line(
-            "verdict",
-            match &self.refusal {
-                None => "a host here would load it".to_owned(),
-                Some(problem) => problem.to_string(),
-            },
-        );
+        match &self.refusal {
+            None => line("verdict", "a host here would load it"),
+            Some(problem) => {
+                line("verdict", &problem.to_string());
+                for (label, detail) in [
+                    ("wanted", &problem.wanted),
+                    ("found", &problem.found),
+                    ("fix", &problem.fix),
+                ] {
+                    line(label, detail.as_deref().unwrap_or_default());
+                }
+            }
+        }
         if let Some(schema) = &self.schema {
             let _ = writeln!(text, "{schema:#}");
         }
         text
+    }
+}
+
+/// What the library says of itself.
+fn of_manifest(manifest: &Manifest, line: &mut dyn FnMut(&str, &str)) {
+    line("plugin", &format!("{} {}", manifest.name, manifest.version));
+    line("abi", &manifest.abi_text());
+    line("parts", &manifest.components.to_string());
+    let rustc = manifest.rustc.as_deref().unwrap_or("unknown rustc");
+    line("built", &format!("{rustc} for {}", manifest.target));
+    let profile = format!("{:?}, panic = {:?}", manifest.profile, manifest.panic);
+    line("profile", &profile.to_lowercase());
+}
+
+/// What its bytes say; nothing is printed for what is not there.
+fn of_file(inspection: &Inspection, line: &mut dyn FnMut(&str, &str)) {
+    let platform = &inspection.platform;
+    line(
+        "file",
+        &format!(
+            "{} {} {}, {} bytes, {} in memory{}",
+            platform.format,
+            platform.os,
+            platform.arch,
+            inspection.len_bytes,
+            inspection.mapped_bytes,
+            if inspection.stripped {
+                ", stripped"
+            } else {
+                ""
+            }
+        ),
+    );
+    line("soname", inspection.soname.as_deref().unwrap_or_default());
+    line("needs", &inspection.needed.join(", "));
+    if let Some((major, minor)) = inspection.glibc_needed {
+        line("glibc", &format!("{major}.{minor} or newer"));
+    }
+    line("rpath", &inspection.rpath.join(":"));
+    line("runpath", &inspection.runpath.join(":"));
+    line(
+        "code",
+        &format!(
+            "{} constructors, {} bytes of TLS{}",
+            inspection.constructors,
+            inspection.tls_size_bytes,
+            if inspection.static_tls {
+                " (static)"
+            } else {
+                ""
+            }
+        ),
+    );
+    let traits = [
+        (inspection.exec_stack, "executable stack"),
+        (inspection.text_relocations, "text relocations"),
+    ];
+    let odd: Vec<&str> = traits
+        .iter()
+        .filter_map(|(is, what)| is.then_some(*what))
+        .collect();
+    line("odd", &odd.join(", "));
+    line(
+        "build id",
+        inspection.build_id.as_deref().unwrap_or_default(),
+    );
+    for compiler in &inspection.compilers {
+        line("compiler", compiler);
     }
 }

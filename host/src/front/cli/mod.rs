@@ -1,15 +1,20 @@
 //! The command line: one definition feeds parsing and help. Each command is a file that asks the library and prints.
 
 mod check;
+mod config;
+mod hosts;
 mod inspect;
+mod lock;
 mod run;
+mod sign;
 mod status;
 
 use super::{
     log,
     report::{self, LogFormat},
 };
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use hotshoe::{ExitCode, Problem, Severity, config_file};
 use std::path::{Path, PathBuf};
 
@@ -49,6 +54,13 @@ enum Command {
         /// The configuration
         #[arg(default_value = "hotshoe.toml")]
         file: PathBuf,
+        /// Continue a live configuration whose journal is damaged from its newest good generation; =initial: where there is
+        /// none, from the initial value. Damaged files are kept under another name
+        #[arg(long, value_name = "FROM", num_args = 0..=1, require_equals = true, default_missing_value = "newest")]
+        recover: Option<run::RecoverFrom>,
+        /// Refuse every library that hotshoe.lock beside FILE does not name
+        #[arg(long)]
+        locked: bool,
     },
     /// Tell everything that is wrong with a configuration, without running a plugin's init
     ///
@@ -61,6 +73,47 @@ enum Command {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        /// Refuse every library that hotshoe.lock beside FILE does not name
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Pin the libraries of a configuration: write their digests to hotshoe.lock beside it
+    ///
+    /// Opens no library. Where a lock is present, `run` and `check` refuse every library whose bytes are not those it names.
+    Lock {
+        /// The configuration
+        #[arg(default_value = "hotshoe.toml")]
+        file: PathBuf,
+        /// Write nothing; name every difference and exit with 3 where there is one
+        #[arg(long)]
+        check: bool,
+    },
+    /// Make a pair of keys to sign libraries with: KEY, the secret one, and KEY.pub
+    Keygen {
+        /// The file of the secret key; it must not exist yet
+        #[arg(value_name = "KEY")]
+        key: PathBuf,
+    },
+    /// Sign libraries: write LIB.sig beside each
+    ///
+    /// Reads the library and opens it not at all. A signature is over the digest of the whole file and what its manifest
+    /// states; it says who signed, not that the library does no harm.
+    Sign {
+        /// The file of the secret key
+        #[arg(value_name = "KEY")]
+        key: PathBuf,
+        /// Plugin files
+        #[arg(required = true, value_name = "LIB")]
+        libraries: Vec<PathBuf>,
+    },
+    /// Check the signatures beside libraries, without running them
+    Verify {
+        /// A public key whose signatures count; may be repeated. Without one, any key's do, and the answer names it
+        #[arg(long = "key", value_name = "KEY.pub")]
+        keys: Vec<PathBuf>,
+        /// Plugin files
+        #[arg(required = true, value_name = "LIB")]
+        libraries: Vec<PathBuf>,
     },
     /// Show what a host sees in plugin files, without running them
     Inspect {
@@ -83,8 +136,19 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         host: Option<String>,
     },
+    /// Read and change the configuration of a running host's plugin
+    ///
+    /// Finds the plugin's listener by itself: by the address file in the run folder of the one host that runs.
+    Config(config::Config),
     /// Print the JSON Schema of hotshoe.toml
     Schema,
+    /// Print a shell's completions of this command line
+    ///
+    /// For bash: hotshoe completions bash > ~/.local/share/bash-completion/completions/hotshoe
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// Parses the arguments, runs the command, and answers how the process ends.
@@ -104,19 +168,40 @@ pub(crate) fn main() -> ExitCode {
     let format = arguments.log_format;
     log::install(format);
     match arguments.command {
-        Command::Run { file } => run::run(&file, format),
-        Command::Check { file, json } => check::check(&file, json, format),
+        Command::Run {
+            file,
+            recover,
+            locked,
+        } => run::run(&file, recover, locked, format),
+        Command::Check { file, json, locked } => check::check(&file, json, locked, format),
+        Command::Lock { file, check: false } => lock::write(&file, format),
+        Command::Lock { file, check: true } => lock::check(&file, format),
+        Command::Keygen { key } => sign::keygen(&key, format),
+        Command::Sign { key, libraries } => sign::sign(&key, &libraries, format),
+        Command::Verify { keys, libraries } => sign::verify(&keys, &libraries, format),
         Command::Inspect {
             libraries,
             json,
             schema,
         } => inspect::inspect(&libraries, json, schema, format),
         Command::Status { json, host } => status::status(json, host.as_deref(), format),
+        Command::Config(arguments) => config::config(&arguments, format),
+        Command::Completions { shell } => {
+            report::out(&completions(shell));
+            ExitCode::Clean
+        }
         Command::Schema => {
             report::out(&format!("{:#}\n", config_file::schema()));
             ExitCode::Clean
         }
     }
+}
+
+/// What the shell is told, from the same definition that parses.
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "hotshoe", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Prints problems; answers the exit code of the first error.

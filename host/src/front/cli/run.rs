@@ -8,7 +8,7 @@ use super::{
     next_step, print,
 };
 use hotshoe::{
-    Blame, ExitCode, Host, Outcome, Problem,
+    Blame, ExitCode, Host, Outcome, Problem, Recover,
     config_file::{self, Config},
 };
 use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
@@ -20,7 +20,21 @@ use tokio::{
 /// A signal that follows the first within this time is the same request: `kill` and a terminal's Ctrl-C come in pairs.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
-pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
+/// From what a damaged live configuration is continued.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum RecoverFrom {
+    /// The newest good generation
+    Newest,
+    /// The same; the initial value where there is none
+    Initial,
+}
+
+pub(super) fn run(
+    file: &Path,
+    recover: Option<RecoverFrom>,
+    locked: bool,
+    format: LogFormat,
+) -> ExitCode {
     let loaded = config_file::load(file);
     let refused = print(&loaded.problems, format);
     let Some(config) = loaded.config else {
@@ -32,7 +46,7 @@ pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
         tracing::info!(file = %file.display(), "nothing to run: the configuration names no plugin and no stream");
         return ExitCode::Clean;
     }
-    match start(config, format) {
+    match start(config, recover, locked, format) {
         Ok(outcome) => outcome.exit,
         Err(problems) => {
             let exit = print(&problems, format).unwrap_or(ExitCode::Bug);
@@ -43,7 +57,12 @@ pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
 }
 
 /// Everything up to the end of the run. Problems that are answered were not printed yet.
-fn start(config: Config, format: LogFormat) -> Result<Outcome, Vec<Problem>> {
+fn start(
+    config: Config,
+    recover: Option<RecoverFrom>,
+    locked: bool,
+    format: LogFormat,
+) -> Result<Outcome, Vec<Problem>> {
     let one = |problem| vec![problem];
     let dirs = dirs::open(&config.host.name).map_err(one)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +81,15 @@ fn start(config: Config, format: LogFormat) -> Result<Outcome, Vec<Problem>> {
         .config(config)
         .run_dir(&dirs.run)
         .state_dir(&dirs.state)
+        .recover(match recover {
+            None => Recover::No,
+            Some(RecoverFrom::Newest) => Recover::Newest,
+            Some(RecoverFrom::Initial) => Recover::Initial,
+        })
         .on_problem(move |problem| report::problem(problem, format));
+    if locked {
+        builder = builder.locked();
+    }
     if stream {
         builder = builder.stdout(stdout);
     }
@@ -151,6 +178,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    /// Never awaited: that it is handled makes a write beyond the file size limit an error of that write, not the end.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -164,6 +193,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

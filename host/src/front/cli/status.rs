@@ -1,15 +1,22 @@
 //! `hotshoe status`: asks a running host over its admin socket and prints the answer.
 
-use super::super::{
-    dirs::{ADMIN_SOCKET, run_parent},
-    report::{self, LogFormat},
+use super::{
+    super::{
+        dirs::{ADMIN_SOCKET, run_parent},
+        report::{self, LogFormat},
+    },
+    hosts,
 };
 use hotshoe::{Blame, ExitCode, Problem};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::net::UnixStream;
 
 /// A host that does not answer within this time is not well.
@@ -30,50 +37,17 @@ pub(super) fn status(as_json: bool, host: Option<&str>, format: LogFormat) -> Ex
 /// The admin socket of the one host that runs, or of the one that is named.
 fn find(host: Option<&str>) -> Result<PathBuf, Problem> {
     let parent = run_parent();
-    let folders = fs::read_dir(&parent).into_iter().flatten().flatten();
-    let mut running: Vec<(String, PathBuf)> = folders
-        .map(|folder| {
-            (
-                folder.file_name().to_string_lossy().into_owned(),
-                folder.path().join(ADMIN_SOCKET),
-            )
+    // A socket that nobody listens on is left over from a host that was killed.
+    let listens =
+        |folder: &Path| std::os::unix::net::UnixStream::connect(folder.join(ADMIN_SOCKET)).is_ok();
+    let running = hosts::running(&parent, listens);
+    let chosen = hosts::choose(&running, host, &parent, ExitCode::Usage);
+    chosen
+        .map(|host| host.folder.join(ADMIN_SOCKET))
+        .map_err(|problem| match problem.code.as_str() {
+            "no-host" => problem.fix("start one with `hotshoe run`, with [host] admin = \"unix\""),
+            _ => problem,
         })
-        // A socket that nobody listens on is left over from a host that was killed.
-        .filter(|(_, socket)| std::os::unix::net::UnixStream::connect(socket).is_ok())
-        .collect();
-    running.sort();
-    let names = running
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
-    let found = if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names
-    };
-    let refuse = |code: &str, headline: String| {
-        Problem::usage(code, headline).found(format!("running: {found}"))
-    };
-    match (host, running.as_slice()) {
-        (Some(name), hosts) => match hosts.iter().find(|(host, _)| host == name) {
-            Some((_, socket)) => Ok(socket.clone()),
-            None => Err(refuse(
-                "no-such-host",
-                format!("no host named `{name}` is running"),
-            )),
-        },
-        (None, []) => Err(refuse(
-            "no-host",
-            format!("no host is running (looked in {})", parent.display()),
-        )
-        .fix("start one with `hotshoe run`, with [host] admin = \"unix\"")),
-        (None, [(_, socket)]) => Ok(socket.clone()),
-        (None, _) => Err(
-            refuse("several-hosts", "several hosts are running".to_owned())
-                .fix("name one with --host NAME"),
-        ),
-    }
 }
 
 fn ask(socket: &PathBuf) -> Result<Value, Problem> {

@@ -169,6 +169,25 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the value of `entry` could be current today: canonical, and valid under the schema.
+    #[must_use]
+    pub fn admits(&self, entry: &Entry) -> bool {
+        read(entry).is_ok_and(|value| self.terms.schema.faults(&value).is_empty())
+    }
+
+    /// Whether `other` was declared together with this one: what was evaluated on one may be committed to the other.
+    #[must_use]
+    pub fn same_terms(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.terms, &other.terms)
+    }
+
+    /// The oldest generation that has to be kept: of the history, or the base of a pending one.
+    #[must_use]
+    pub fn oldest_needed(&self) -> u64 {
+        let base = self.pending.as_ref().map(|p| p.base.generation);
+        base.unwrap_or(u64::MAX).min(self.history.oldest())
+    }
+
     fn valid_today(&self, value: &Value) -> Result<(), DeclareError> {
         match self.terms.schema.faults(value).into_iter().next() {
             None => Ok(()),

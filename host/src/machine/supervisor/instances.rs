@@ -131,7 +131,11 @@ impl Supervisor {
             Ok(Answer::Declined(reason)) => {
                 self.instance(id).out = true;
                 self.set(id, State::Skipped, Some(reason.clone()));
-                effects.push(Effect::ReportSkipped(id, reason));
+                effects.push(Effect::ReportSkipped(id, reason.clone()));
+                if self.plan_of(id).in_stream {
+                    let problem = declined_processor(&self.plan_of(id).name, &reason);
+                    self.fail_host(problem, effects);
+                }
             }
             Err(problem) => match call {
                 Call::InitDriver => self.init_failed(id, problem, effects),
@@ -265,4 +269,16 @@ impl Supervisor {
             effects.push(Effect::Retire(id));
         }
     }
+}
+
+/// Without it records would pass unprocessed.
+fn declined_processor(name: &str, reason: &str) -> Problem {
+    let headline =
+        format!("plugin `{name}`, which [stream] names, says it is not for this host: {reason}");
+    Problem::usage("unknown-processor", headline)
+        .wanted("a processor that runs here")
+        .found("it declined")
+        .fix(format!(
+            "take `{name}` out of [stream] processors, or run where it can"
+        ))
 }

@@ -94,6 +94,7 @@ impl Supervisor {
         let headline = "a task in hand did not return after it was cancelled; it is left behind";
         let problem = Problem::error(ExitCode::Shutdown, Blame::Plugin, "drain-overran", headline)
             .wanted("every task back by then")
+            .found("no answer; it still runs, and its records are not delivered")
             .fix("raise [executors] drain, or find out what the processors wait for");
         self.report(problem, effects);
         self.phase = Phase::StoppingExecutors;

@@ -276,6 +276,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 executor,
                 processor,
             },
+            in_stream: false,
             load: Duration::from_secs(1),
             init: Duration::from_secs(1),
             shutdown: Duration::from_secs(1),

@@ -57,6 +57,7 @@ pub(super) fn instance(name: &str, parts: &[Part]) -> InstancePlan {
             executor: has(Part::X),
             processor: has(Part::P),
         },
+        in_stream: false,
         load: Duration::from_secs(1),
         init: Duration::from_secs(10),
         shutdown: Duration::from_secs(5),

@@ -119,6 +119,27 @@ impl Client {
         self.read_answer(false)
     }
 
+    /// The head of an answer whose body has no end.
+    pub(super) fn head(&mut self) -> Answer {
+        self.read_answer(false)
+    }
+
+    /// The next event of a stream, to its empty line: one chunk.
+    pub(super) fn event(&mut self) -> String {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n") {
+                let size = std::str::from_utf8(&self.unread[..end]).unwrap();
+                let len = usize::from_str_radix(size, 16).unwrap();
+                if self.unread.len() >= end + 4 + len {
+                    let chunk: Vec<u8> = self.unread.drain(..end + 4 + len).collect();
+                    let text = &chunk[end + 2..end + 2 + len];
+                    return String::from_utf8(text.to_vec()).unwrap();
+                }
+            }
+            assert!(self.fill(), "closed before an event: {:?}", self.unread);
+        }
+    }
+
     fn read_answer(&mut self, with_body: bool) -> Answer {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {

@@ -8,11 +8,11 @@ use crate::{
     store::{Applied, Entry, Refused, Snapshot, Store},
 };
 use hotshoe_plugin_api::{Change, Operation, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
@@ -20,6 +20,13 @@ use std::{
 
 pub(super) struct Fake {
     held: Mutex<Vec<(String, String, Value)>>,
+    /// Base and generation of a change that waits for its confirmation.
+    pending: Mutex<Option<(u64, u64)>>,
+    /// What the last `status` adds to or replaces in the store's own words.
+    pub(super) told: Mutex<Map<String, Value>>,
+    /// Generations below it are no longer kept.
+    pub(super) oldest: AtomicU64,
+    pub(super) changed: Condvar,
     touch: Option<Touch>,
     /// Any document is valid.
     pub(super) open: AtomicBool,
@@ -46,6 +53,10 @@ impl Fake {
     pub(super) fn new(initial: Value, touch: Option<Touch>) -> Self {
         Self {
             held: Mutex::new(vec![("initial".to_owned(), "host".to_owned(), initial)]),
+            pending: Mutex::new(None),
+            told: Mutex::default(),
+            oldest: AtomicU64::new(1),
+            changed: Condvar::new(),
             touch,
             open: AtomicBool::new(false),
             panics: AtomicBool::new(false),
@@ -80,12 +91,28 @@ impl Fake {
     fn evaluate(&self, change: &Change) -> Result<Applied, Refused> {
         let mut held = self.held();
         let generation = held.len() as u64;
-        if !change.expect.is_empty() && !change.expect.contains(&generation) {
+        let any = change.expect == [Change::ANY];
+        if !change.expect.is_empty() && !any && !change.expect.contains(&generation) {
             let mut refused = Refused::new(Slug::GenerationMismatch, "under the lock");
             refused.generation = generation;
             return Err(refused);
         }
         let current = held[held.len() - 1].2.clone();
+        let mut pending = self.pending.lock().unwrap();
+        if let Operation::Confirm { .. } = change.operation {
+            let applied = Applied {
+                generation,
+                ..Applied::default()
+            };
+            let refused = Refused::new(Slug::NothingToConfirm, "no change waits");
+            return pending.take().map(|_| applied).ok_or(refused);
+        }
+        if pending.is_some() && !matches!(change.operation, Operation::Rollback { .. }) {
+            let mut refused = Refused::new(Slug::ConfirmPending, "one waits");
+            refused.generation = generation;
+            refused.retry_after = Some(Duration::from_secs(42));
+            return Err(refused);
+        }
         let (op, value, touched) = match &change.operation {
             Operation::Touch => {
                 let touch = self.touch.as_ref().unwrap();
@@ -129,9 +156,14 @@ impl Fake {
             op: op.to_owned(),
             touched: touched.map(Value::from),
             patch: change.dry_run.then(|| json!([])),
+            confirm: change
+                .confirm
+                .map(|_| json!({"base": generation, "deadline": "2026-01-02T03:05:08.000000Z"})),
             ..Applied::default()
         };
+        *pending = change.confirm.map(|_| (generation, applied.generation));
         if changed && !change.dry_run {
+            self.changed.notify_all();
             held.push((op.to_owned(), change.by.clone(), value));
         }
         Ok(applied)
@@ -187,12 +219,50 @@ impl Store for Fake {
                 .saturating_sub(1)
                 .min(held.len())
         });
+        let oldest = usize::try_from(self.oldest.load(Ordering::Relaxed)).unwrap();
         let entry = |(i, (op, by, value)): (usize, &(String, String, Value))| Entry {
             generation: i as u64 + 1,
             item: json!({"at": "t", "by": by, "confirm": null, "generation": i + 1, "op": op, "parent": i}),
             document: canonical(value),
         };
-        let kept = held.iter().enumerate().take(end).rev();
+        let kept = held.iter().enumerate().take(end).skip(oldest - 1).rev();
         Ok(kept.take(limit as usize).map(entry).collect())
+    }
+    fn diff(&self, from: u64, to: u64) -> Result<Result<Value, Refused>> {
+        let held = self.held();
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        if from < oldest || to < oldest {
+            return Ok(Err(Refused::new(Slug::GenerationGone, "no longer kept")));
+        }
+        let at = |generation: u64| held[usize::try_from(generation).unwrap() - 1].2.clone();
+        Ok(Ok(match at(from) == at(to) {
+            true => json!([]),
+            false => json!([{"op": "replace", "path": "", "value": at(to)}]),
+        }))
+    }
+
+    fn status(&self) -> Result<Value> {
+        let newest = self.held().len();
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        let mut status = json!({
+            "confirm": null,
+            "durable": false,
+            "generation": newest,
+            "history": {"bytes": 100 * newest, "newest": newest, "oldest": oldest},
+            "read_only": false,
+            "readers": {"attached": 1, "min_generation": newest, "nacked": []},
+            "store": "7f3a9c21",
+            "warnings": [],
+        });
+        let told = self.told.lock().unwrap().clone();
+        status.as_object_mut().unwrap().extend(told);
+        Ok(status)
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<Option<u64>> {
+        let held = self.held();
+        let old = |held: &mut Vec<_>| held.len() as u64 <= after;
+        let (held, _) = self.changed.wait_timeout_while(held, timeout, old).unwrap();
+        Ok(Some(held.len() as u64).filter(|newest| *newest > after))
     }
 }

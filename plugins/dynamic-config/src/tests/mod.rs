@@ -3,7 +3,9 @@
 
 mod bounds;
 mod client;
+mod described;
 mod fake;
+mod live;
 mod surface;
 
 use crate::{
@@ -44,11 +46,17 @@ fn standard() -> Instance {
 
 /// Starts with `settings`, on ephemeral ports unless they say otherwise.
 fn start(settings: Value) -> Instance {
+    start_with(settings, |_| {})
+}
+
+/// The same with a plan that `adjust` has changed.
+fn start_with(settings: Value, adjust: impl FnOnce(&mut Plan)) -> Instance {
     let mut members = Map::new();
     members.insert("listen".to_owned(), json!(["127.0.0.1:0", "[::1]:0"]));
     members.extend(settings.as_object().unwrap().clone());
     let settings: Settings = serde_json::from_value(Value::Object(members)).unwrap();
-    let plan = Plan::check(settings).unwrap();
+    let mut plan = Plan::check(settings).unwrap();
+    adjust(&mut plan);
     let tokens = plan
         .token_file
         .as_deref()
@@ -63,8 +71,6 @@ fn start(settings: Value) -> Instance {
         instance: "dynamic-config".to_owned(),
         schema: canonical(&plan.schema_document().unwrap()).into(),
         urls,
-        durable: false,
-        store_id: "7f3a9c21".to_owned(),
         started_at: status::now(),
     };
     let addresses: Vec<_> = listeners
@@ -101,7 +107,9 @@ impl Instance {
     fn ask(&self, method_and_target: &str, headers: &[&str], body: &[u8]) -> client::Answer {
         let mut client = self.client();
         client.send_request(method_and_target, headers, body);
-        client.answer()
+        let answer = client.answer();
+        described::check(method_and_target, &answer);
+        answer
     }
 
     fn get(&self, target: &str) -> client::Answer {

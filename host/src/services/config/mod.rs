@@ -1,23 +1,30 @@
 //! Live configuration: the config sets that tasks pin, and a writer thread per topic around the pure store.
 //!
 //! A reader never waits for a writer: it takes the current set's pointer. A change is evaluated, checked by whoever may veto
-//! it, and published by one pointer swap and one store of the epoch word; only then is it answered.
+//! it, made durable where the topic has a journal, and published by one pointer swap and one store of the epoch word; only
+//! then is it answered.
+
+mod journal;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod writer;
 
 use super::{
     clock,
-    failure::{closed, failure, kind_name},
+    failure::{closed, failure},
 };
-use crate::machine::store::{
-    self, ChangeError as Refused, DeclareError, Evaluated, Expect, Operation, Store, StoreSettings,
-};
+use crate::machine::store::{self, ChangeError as Refused, Store};
 use hotshoe_abi::{
     Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, Opened, Snapshot, Veto,
-    change_op, failure_kind,
+    failure_kind,
 };
+use journal::{Disk, Journal, Lines, Opening, RealDisk};
 use parking_lot::{Condvar, Mutex, RwLock};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,6 +33,12 @@ use std::{
     thread,
     time::Duration,
 };
+use wire::{
+    State, bad_declaration, bad_journal, history_entry, opened, read_change, read_settings, refusal,
+};
+use writer::Writer;
+
+pub use journal::Recover;
 
 /// Changes that wait for one topic's writer; one more is `busy` (config-api §12).
 const QUEUE_LEN_MAX: usize = 4096;
@@ -118,6 +131,14 @@ pub(crate) struct ConfigService {
     checks: Checks,
     pins_by_key: Mutex<BTreeMap<String, Weak<ConfigSet>>>,
     readers: Arc<Mutex<Readers>>,
+    home: Home,
+}
+
+/// Where journals are, and how they are opened.
+struct Home {
+    state_dir: PathBuf,
+    recover: Recover,
+    disk: Arc<dyn Disk>,
 }
 
 /// Who reads which topic, and which generation it has read last.
@@ -149,6 +170,11 @@ struct Shared {
 struct Topic {
     name: Arc<str>,
     store: Mutex<Store>,
+    durable: bool,
+    /// Locked before the store, by whoever commits to it or declares it again. None: in memory, or closed.
+    journal: Mutex<Option<Journal>>,
+    /// What status says of the journal, without waiting for a sync.
+    storage: Mutex<Storage>,
     changed: Condvar,
     queue: mpsc::SyncSender<Request>,
 }
@@ -158,11 +184,67 @@ struct Request {
     answer: Box<dyn FnOnce(Answers) + Send>,
 }
 
+/// What became of a topic's journal.
+#[derive(Default)]
+struct Storage {
+    history_damaged: bool,
+    /// Why nothing is written any more.
+    failed: Option<String>,
+    /// A way back that is in force and not written, and when that is tried again.
+    unwritten: Option<(Lines, Duration)>,
+    len_bytes: u64,
+}
+
+impl Storage {
+    /// Why no change is taken.
+    fn read_only(&self) -> Option<String> {
+        let unwritten = self.unwritten.as_ref();
+        let text = unwritten.map(|_| "the way back to the last confirmed value is not written yet");
+        self.failed.clone().or(text.map(str::to_owned))
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        let all = [
+            ("history-damaged", self.history_damaged),
+            ("rollback-not-durable", self.unwritten.is_some()),
+            ("store-readonly", self.failed.is_some()),
+        ];
+        let all = all.into_iter();
+        all.filter(|(_, holds)| *holds)
+            .map(|(word, _)| word)
+            .collect()
+    }
+}
+
+impl Topic {
+    /// When the writer has something to do by itself.
+    fn wake_at(&self) -> Option<Duration> {
+        let deadline = self.store.lock().next_deadline();
+        let storage = self.storage.lock();
+        let again = storage.unwritten.as_ref().map(|(_, at)| *at);
+        // Nothing is tried again after a failure.
+        let again = again.filter(|_| storage.failed.is_none());
+        deadline.into_iter().chain(again).min()
+    }
+
+    /// Keeps what status says up to date.
+    fn note(&self, journal: &Journal) {
+        let mut storage = self.storage.lock();
+        storage.failed = journal.failed().map(str::to_owned);
+        storage.len_bytes = journal.len_bytes();
+    }
+}
+
 /// The answers to the changes of one request, in order.
 pub(crate) type Answers = Vec<Result<Applied, ChangeError>>;
 
-impl Default for ConfigService {
-    fn default() -> Self {
+impl ConfigService {
+    /// - `state_dir`: where topics with `state = "dir"` keep their journals.
+    pub(crate) fn new(state_dir: PathBuf, recover: Recover) -> Self {
+        Self::on(state_dir, recover, Arc::new(RealDisk))
+    }
+
+    fn on(state_dir: PathBuf, recover: Recover, disk: Arc<dyn Disk>) -> Self {
         // Epoch 0 means "the newest" at the boundary, so the first set, which is empty, is 1.
         let first = Arc::new(ConfigSet {
             epoch: 1,
@@ -180,11 +262,14 @@ impl Default for ConfigService {
             checks: Checks::default(),
             pins_by_key: Mutex::default(),
             readers: Arc::default(),
+            home: Home {
+                state_dir,
+                recover,
+                disk,
+            },
         }
     }
-}
 
-impl ConfigService {
     /// The epoch word.
     pub(crate) fn word(&self) -> &'static AtomicU64 {
         self.shared.word
@@ -279,7 +364,7 @@ impl ConfigService {
         instance: &str,
         declaration: &Declaration<'_>,
     ) -> Result<Opened, Failure> {
-        let settings = read_settings(declaration.settings.as_slice())?;
+        let (settings, state) = read_settings(declaration.settings.as_slice())?;
         let mut topics = self.topics.lock();
         let declared = store::Declaration {
             topic: instance,
@@ -291,24 +376,42 @@ impl ConfigService {
             by: "host".to_owned(),
         };
         if let Some(topic) = topics.get(instance) {
-            let mut store = topic.store.lock();
-            store.redeclare(declared).map_err(bad_declaration)?;
-            return Ok(opened(&store, true));
+            return redeclare(topic, declared, &state);
         }
-        let store = Store::open(declared).map_err(bad_declaration)?;
-        let opened = opened(&store, false);
-        let topic = self.start_topic(instance, store)?;
+        let (topic, recovered) = match state {
+            State::Memory => {
+                let store = Store::open(declared).map_err(bad_declaration)?;
+                (Parts::in_memory(store), false)
+            }
+            State::Dir(folder) => {
+                let home = &self.home;
+                let opening = Opening {
+                    state_dir: folder.as_deref().unwrap_or(&home.state_dir),
+                    disk: Arc::clone(&home.disk),
+                    recover: home.recover,
+                    declaration: declared,
+                };
+                let opened = journal::open(opening).map_err(bad_journal)?;
+                let recovered = opened.recovered;
+                (Parts::kept(opened), recovered)
+            }
+        };
+        let opened = opened(&topic.store, recovered, topic.journal.is_some());
+        let topic = self.start_topic(instance, topic)?;
         topics.insert(instance.to_owned(), topic);
         Ok(opened)
     }
 
-    fn start_topic(&self, instance: &str, store: Store) -> Result<Arc<Topic>, Failure> {
+    fn start_topic(&self, instance: &str, parts: Parts) -> Result<Arc<Topic>, Failure> {
         let (queue, requests) = mpsc::sync_channel(QUEUE_LEN_MAX);
         let name: Arc<str> = instance.into();
-        self.shared.publish(&name, store.current());
+        self.shared.publish(&name, parts.store.current());
         let topic = Arc::new(Topic {
             name,
-            store: Mutex::new(store),
+            store: Mutex::new(parts.store),
+            durable: parts.journal.is_some(),
+            journal: Mutex::new(parts.journal),
+            storage: Mutex::new(parts.storage),
             changed: Condvar::new(),
             queue,
         });
@@ -439,7 +542,16 @@ impl ConfigService {
                 "nacked": nacked.collect::<Vec<_>>(),
             })
         };
+        let (len_bytes, read_only, warnings) = {
+            let storage = topic.storage.lock();
+            let read_only = storage.read_only().is_some();
+            (storage.len_bytes, read_only, storage.warnings())
+        };
         let store = topic.store.lock();
+        let bytes = match topic.durable {
+            true => len_bytes,
+            false => store.history_bytes() as u64,
+        };
         let page = store.history(None, 1);
         let confirm = store.pending().map(|pending| {
             let remaining = pending.deadline.saturating_sub(clock::monotonic());
@@ -452,13 +564,13 @@ impl ConfigService {
         });
         let status = json!({
             "confirm": confirm,
-            "durable": false,
+            "durable": topic.durable,
             "generation": store.current().generation,
-            "history": {"bytes": store.history_bytes(), "newest": page.newest, "oldest": page.oldest},
-            "read_only": false,
+            "history": {"bytes": bytes, "newest": page.newest, "oldest": page.oldest},
+            "read_only": read_only,
             "readers": readers,
             "store": store.store_id(),
-            "warnings": [],
+            "warnings": warnings,
         });
         Ok(store::canonical(&status))
     }
@@ -528,6 +640,8 @@ impl ConfigService {
         let topics = std::mem::take(&mut *self.topics.lock());
         for topic in topics.values() {
             topic.changed.notify_all();
+            // Waits for a commit that is under way; then the folder is free for another host.
+            drop(topic.journal.lock().take());
         }
     }
 }
@@ -588,235 +702,55 @@ impl Shared {
     }
 }
 
-/// The one writer of a topic.
-struct Writer {
-    /// Weak: a closed service ends its writers by dropping the queue's sender with the topic.
-    topic: Weak<Topic>,
-    shared: Arc<Shared>,
-    checks: Checks,
-    readers: Arc<Mutex<Readers>>,
+/// What a topic is made of.
+struct Parts {
+    store: Store,
+    journal: Option<Journal>,
+    storage: Storage,
 }
 
-impl Writer {
-    fn run(&self, requests: &mpsc::Receiver<Request>) {
-        loop {
-            let deadline = self
-                .topic
-                .upgrade()
-                .and_then(|topic| topic.store.lock().next_deadline());
-            let first = match deadline {
-                None => requests.recv().ok(),
-                Some(deadline) => {
-                    match requests.recv_timeout(deadline.saturating_sub(clock::monotonic())) {
-                        Ok(request) => Some(request),
-                        Err(mpsc::RecvTimeoutError::Timeout) => {
-                            self.tick();
-                            continue;
-                        }
-                        Err(mpsc::RecvTimeoutError::Disconnected) => None,
-                    }
-                }
-            };
-            let Some(first) = first else { return };
-            let mut group = vec![first];
-            group.extend(requests.try_iter().take(GROUP_LEN_MAX - 1));
-            for request in group {
-                let answers = request
-                    .changes
-                    .iter()
-                    .map(|change| self.change(change))
-                    .collect();
-                (request.answer)(answers);
-            }
+impl Parts {
+    fn in_memory(store: Store) -> Self {
+        Self {
+            store,
+            journal: None,
+            storage: Storage::default(),
         }
     }
 
-    /// A provisional change whose time has come goes back by itself.
-    fn tick(&self) {
-        let Some(topic) = self.topic.upgrade() else {
-            return;
-        };
-        let candidate = topic.store.lock().tick(clock::monotonic());
-        if let Some(candidate) = candidate {
-            self.commit(&topic, candidate);
+    fn kept(opened: journal::Opened) -> Self {
+        Self {
+            storage: Storage {
+                history_damaged: opened.history_damaged,
+                len_bytes: opened.journal.len_bytes(),
+                ..Storage::default()
+            },
+            store: opened.store,
+            journal: Some(opened.journal),
         }
-    }
-
-    fn change(&self, change: &store::Change) -> Result<Applied, ChangeError> {
-        let Some(topic) = self.topic.upgrade() else {
-            return Err(refusal(Refused::new(
-                "shutting-down",
-                "the host is stopping",
-            )));
-        };
-        loop {
-            self.tick();
-            let (evaluated, current) = {
-                let store = topic.store.lock();
-                (
-                    store.evaluate(change, clock::monotonic()),
-                    Arc::clone(&store.current().document),
-                )
-            };
-            match evaluated.map_err(refusal)? {
-                Evaluated::NoOp(applied) => return Ok(answer(applied)),
-                Evaluated::DryRun(dry_run) => {
-                    if dry_run.asks_checkers {
-                        let proposal = proposal(&topic, &dry_run.document, &current, true);
-                        self.ask_checkers(&proposal, dry_run.generation)
-                            .map_err(refusal)?;
-                    }
-                    return Ok(dry_run_answer(&dry_run, &current));
-                }
-                Evaluated::Candidate(candidate) => {
-                    if matches!(change.operation, Operation::Confirm { .. }) {
-                        self.no_reader_objects(&topic, candidate.on())
-                            .map_err(refusal)?;
-                    }
-                    if let Some(document) =
-                        candidate.document().filter(|_| candidate.asks_checkers())
-                    {
-                        let proposal = proposal(&topic, document, &current, false);
-                        self.ask_checkers(&proposal, candidate.on())
-                            .map_err(refusal)?;
-                    }
-                    // The topic may have been declared again while checkers were thinking: then all of it is asked anew.
-                    if let Some(applied) = self.commit(&topic, candidate) {
-                        return Ok(answer(applied));
-                    }
-                }
-            }
-        }
-    }
-
-    /// A generation that a reader cannot decode is not confirmed: it goes back by itself.
-    fn no_reader_objects(&self, topic: &Topic, generation: u64) -> Result<(), Refused> {
-        let readers = self.readers.lock();
-        let objects = |(_, reading): &(&str, &Reading)| {
-            reading.generation == generation && reading.nack.is_some()
-        };
-        match readers.of(&topic.name).find(objects) {
-            None => Ok(()),
-            Some((reader, reading)) => {
-                let why = reading.nack.as_deref().unwrap_or_default();
-                let text = format!("{reader} cannot decode generation {generation}: {why}");
-                Err(Refused::new("readers-nacked", text).on(generation))
-            }
-        }
-    }
-
-    /// Asks one after another, in init order; the first objection decides. No lock is held meanwhile.
-    fn ask_checkers(&self, proposal: &Proposal, generation: u64) -> Result<(), Refused> {
-        let checkers = self
-            .checks
-            .read()
-            .get(&*proposal.topic)
-            .cloned()
-            .unwrap_or_default();
-        for checker in checkers {
-            let (sender, receiver) = mpsc::sync_channel(1);
-            let verdict_to: VerdictTo = Box::new(move |verdict| {
-                let _ = sender.try_send(verdict);
-            });
-            (checker.ask)(proposal.clone(), verdict_to);
-            let verdict = receiver.recv_timeout(checker.deadline);
-            veto(&checker, verdict).map_err(|refused| refused.on(generation))?;
-        }
-        Ok(())
-    }
-
-    /// Makes a candidate current and visible; `None` where it no longer fits what is declared.
-    fn commit(&self, topic: &Topic, candidate: store::Candidate) -> Option<store::Applied> {
-        let mut store = topic.store.lock();
-        if !store.fits(&candidate) {
-            return None;
-        }
-        let applied = store.commit(candidate, &clock::utc_now());
-        if Some(applied.generation) != self.published(&topic.name) {
-            self.shared.publish(&topic.name, store.current());
-        }
-        drop(store);
-        topic.changed.notify_all();
-        Some(applied)
-    }
-
-    fn published(&self, topic: &str) -> Option<u64> {
-        self.shared
-            .current
-            .read()
-            .topics
-            .get(topic)
-            .map(|document| document.generation)
     }
 }
 
-fn proposal(topic: &Topic, candidate: &Arc<[u8]>, current: &Arc<[u8]>, dry_run: bool) -> Proposal {
-    Proposal {
-        topic: Arc::clone(&topic.name),
-        candidate: Arc::clone(candidate),
-        current: Arc::clone(current),
-        dry_run,
+/// The plugin was reloaded or restarted: the store is as it was, under the new terms.
+fn redeclare(
+    topic: &Topic,
+    declared: store::Declaration<'_>,
+    state: &State,
+) -> Result<Opened, Failure> {
+    if topic.durable == (*state == State::Memory) {
+        let text = "state: it cannot be changed while the host runs; start the host again";
+        return Err(Failure {
+            code: "config-bad-setting".into(),
+            ..failure(failure_kind::ERROR, text)
+        });
     }
-}
-
-fn dry_run_answer(dry_run: &store::DryRun, current: &Arc<[u8]>) -> Applied {
-    Applied {
-        changed: dry_run.changed,
-        durable: false,
-        generation: dry_run.generation,
-        parent: dry_run.generation.saturating_sub(1),
-        op: "dry-run".into(),
-        document: current.to_vec().into(),
-        touched: "".into(),
-        patch: store::canonical(&dry_run.patch).into(),
-        confirm: "".into(),
+    let mut journal = topic.journal.lock();
+    let mut store = topic.store.lock();
+    store.redeclare(declared).map_err(bad_declaration)?;
+    if let Some(journal) = &mut *journal {
+        journal.value_len_max(store.settings().value_len_max);
     }
-}
-
-/// What a checker's verdict means for the change.
-fn veto(
-    checker: &CheckedBy,
-    verdict: Result<Result<Option<Veto>, Failure>, mpsc::RecvTimeoutError>,
-) -> Result<(), Refused> {
-    let name = &checker.instance;
-    match verdict {
-        Ok(Ok(None)) => Ok(()),
-        Ok(Ok(Some(veto))) => {
-            Err(Refused::new("plugin-veto", veto.reason.as_str()).at(veto.pointer.as_str()))
-        }
-        Err(mpsc::RecvTimeoutError::Timeout) => {
-            let text = format!(
-                "plugin `{name}` did not say within {} ms",
-                checker.deadline.as_millis()
-            );
-            Err(Refused::new("veto-timeout", text))
-        }
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Refused::new(
-            "veto-timeout",
-            format!("the checker of plugin `{name}` is gone"),
-        )),
-        Ok(Err(failure)) if failure.kind == failure_kind::PANIC => Err(Refused::new(
-            "veto-panicked",
-            format!("the checker of plugin `{name}` panicked"),
-        )),
-        Ok(Err(failure))
-            if matches!(failure.kind, failure_kind::TIMEOUT | failure_kind::CLOSED) =>
-        {
-            let text = format!(
-                "the checker of plugin `{name}` cannot answer: {}",
-                failure.message
-            );
-            Err(Refused::new("veto-timeout", text))
-        }
-        Ok(Err(failure)) => {
-            let text = format!(
-                "the checker of plugin `{name}`: {}: {}",
-                kind_name(failure.kind),
-                failure.message
-            );
-            Err(Refused::new("plugin-veto", text))
-        }
-    }
+    Ok(opened(&store, true, topic.durable))
 }
 
 fn store_id() -> String {
@@ -824,212 +758,4 @@ fn store_id() -> String {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one(clock::monotonic());
     format!("{:08x}", random as u32)
-}
-
-fn opened(store: &Store, recovered: bool) -> Opened {
-    Opened {
-        generation: store.current().generation,
-        recovered,
-        durable: false,
-        store: store.store_id().into(),
-    }
-}
-
-fn bad_declaration(error: DeclareError) -> Failure {
-    Failure {
-        code: error.code.into(),
-        ..failure(failure_kind::ERROR, error.message)
-    }
-}
-
-/// The store's settings as they cross (see `hotshoe_abi::Declaration::settings`).
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawSettings {
-    touch: Option<RawTouch>,
-    state: String,
-    history_generations: usize,
-    history_bytes: usize,
-    value_len_max: usize,
-    require_if_match: bool,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTouch {
-    step: i64,
-    #[serde(default = "touch_pointer")]
-    pointer: String,
-}
-
-fn touch_pointer() -> String {
-    "/value".to_owned()
-}
-
-impl Default for RawSettings {
-    fn default() -> Self {
-        let default = StoreSettings::default();
-        Self {
-            touch: None,
-            state: "memory".to_owned(),
-            history_generations: default.history_generations,
-            history_bytes: default.history_bytes,
-            value_len_max: default.value_len_max,
-            require_if_match: default.require_if_match,
-        }
-    }
-}
-
-fn read_settings(bytes: &[u8]) -> Result<StoreSettings, Failure> {
-    let bad = |text: String| Failure {
-        code: "config-bad-setting".into(),
-        ..failure(failure_kind::ERROR, text)
-    };
-    let raw: RawSettings =
-        serde_json::from_slice(bytes).map_err(|error| bad(format!("store settings: {error}")))?;
-    if raw.state != "memory" {
-        let shown = store::echo_text(&raw.state);
-        return Err(bad(format!(
-            "state = \"{shown}\": this version keeps topics in memory; allowed: \"memory\""
-        )));
-    }
-    Ok(StoreSettings {
-        touch: raw.touch.map(|touch| store::Touch {
-            pointer: touch.pointer,
-            step: touch.step,
-        }),
-        value_len_max: raw.value_len_max,
-        history_generations: raw.history_generations,
-        history_bytes: raw.history_bytes,
-        require_if_match: raw.require_if_match,
-    })
-}
-
-fn read_change(change: &Change<'_>, by: &str) -> Result<store::Change, Failure> {
-    let document = || -> Result<Value, Failure> {
-        // The store's own reader: it keeps every digit and takes no member twice.
-        store::parse(change.document.as_slice(), store::DEPTH_MAX).map_err(|fault| {
-            let text = format!(
-                "a change's document is not JSON: byte {}: {}",
-                fault.offset, fault.detail
-            );
-            failure(failure_kind::ERROR, text)
-        })
-    };
-    let pointer = change.text.pointer.as_str().to_owned();
-    let generation = (change.generation != u64::MAX).then_some(change.generation);
-    let operation = match change.op {
-        change_op::SET => Operation::Set {
-            pointer,
-            value: document()?,
-        },
-        change_op::REMOVE => Operation::Remove { pointer },
-        change_op::JSON_PATCH => Operation::JsonPatch {
-            pointer,
-            ops: document()?,
-        },
-        change_op::MERGE_PATCH => Operation::MergePatch {
-            pointer,
-            document: document()?,
-        },
-        change_op::TOUCH => Operation::Touch,
-        change_op::RESET => Operation::Reset,
-        change_op::ROLLBACK => Operation::Rollback { to: generation },
-        change_op::CONFIRM => Operation::Confirm { generation },
-        other => {
-            return Err(failure(
-                failure_kind::UNSUPPORTED,
-                format!("this host knows no change operation {other}"),
-            ));
-        }
-    };
-    Ok(store::Change {
-        operation,
-        expect: match change.expect.as_slice() {
-            [] => Expect::Absent,
-            [u64::MAX] => Expect::Any,
-            generations => Expect::OneOf(generations.to_vec()),
-        },
-        dry_run: change.dry_run,
-        confirm: (change.confirm_s != 0).then(|| Duration::from_secs(u64::from(change.confirm_s))),
-        by: match change.text.by.as_str() {
-            "" => by.to_owned(),
-            by => by.to_owned(),
-        },
-    })
-}
-
-fn answer(applied: store::Applied) -> Applied {
-    let confirm = applied
-        .confirm
-        .map(|confirm| json!({"base": confirm.base, "deadline": confirm.deadline}));
-    Applied {
-        changed: applied.changed,
-        durable: false,
-        generation: applied.generation,
-        parent: applied.parent,
-        op: applied.op.as_str().into(),
-        document: applied.document.to_vec().into(),
-        touched: applied
-            .touched
-            .map_or_else(String::new, |number| number.to_string())
-            .into(),
-        patch: Vec::new().into(),
-        confirm: confirm
-            .map_or_else(String::new, |confirm| confirm.to_string())
-            .into(),
-    }
-}
-
-fn refusal(refused: Refused) -> ChangeError {
-    let refused = refused.into_refusal();
-    let violations: Vec<Value> = refused
-        .violations
-        .iter()
-        .map(|violation| json!({"detail": violation.detail, "pointer": violation.pointer}))
-        .collect();
-    ChangeError {
-        slug: refused.slug.into(),
-        detail: refused.detail.into(),
-        hint: refused.hint.unwrap_or_default().into(),
-        has_pointer: refused.pointer.is_some(),
-        pointer: refused.pointer.unwrap_or_default().into(),
-        generation: refused.generation.unwrap_or(0),
-        operation: refused
-            .operation
-            .and_then(|index| i64::try_from(index).ok())
-            .unwrap_or(-1),
-        retry_after_s: refused.retry_after.map_or(0, |after| {
-            u32::try_from(after.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX)
-        }),
-        violations: match violations.is_empty() {
-            true => Vec::new().into(),
-            false => store::canonical(&Value::Array(violations)).into(),
-        },
-    }
-}
-
-fn history_entry(entry: &store::Entry) -> HistoryEntry {
-    let mut item = json!({
-        "at": entry.at,
-        "by": entry.by,
-        "confirm": entry.confirm.as_ref().map(|mark| mark.outcome.as_str()),
-        "generation": entry.generation,
-        "op": entry.op.as_str(),
-        "parent": entry.parent,
-    });
-    if let Value::Object(members) = &mut item {
-        members.extend(entry.from.map(|from| ("from".to_owned(), from.into())));
-        members.extend(
-            entry
-                .reason
-                .clone()
-                .map(|reason| ("reason".to_owned(), reason.into())),
-        );
-    }
-    HistoryEntry {
-        generation: entry.generation,
-        item: store::canonical(&item).into(),
-        document: entry.document.to_vec().into(),
-    }
 }

@@ -1,0 +1,3 @@
+//! Temporary.
+#![allow(clippy::unwrap_used, reason = "tests")]
+mod evolution;
