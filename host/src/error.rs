@@ -108,6 +108,9 @@ pub struct Problem {
     /// A command or an edit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// The long story, several lines, for `--verbose`. In no log and no status.
+    #[serde(skip_serializing)]
+    pub detail: Option<String>,
     /// Who must act.
     pub blame: Blame,
     /// How a run that this stops ends.
@@ -131,6 +134,7 @@ impl Problem {
             found: None,
             at: None,
             fix: None,
+            detail: None,
             blame,
             exit,
         }

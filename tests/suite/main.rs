@@ -7,6 +7,7 @@
 
 mod cli;
 mod config_api;
+mod conformance;
 mod fixtures;
 mod readme;
 mod spark;

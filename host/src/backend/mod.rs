@@ -99,5 +99,6 @@ pub(crate) fn refused(refusal: &hotshoe_loader::Refusal, at: Option<Place>) -> P
     .found(&*refusal.found);
     problem.at = at;
     problem.fix = refusal.fix.as_deref().map(str::to_owned);
+    problem.detail = refusal.detail.as_deref().map(str::to_owned);
     problem
 }

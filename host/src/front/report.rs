@@ -24,6 +24,17 @@ pub(crate) fn problem(problem: &Problem, format: LogFormat) {
     }
 }
 
+/// Writes the long story of a problem to stderr, where it has one.
+pub(crate) fn detail(problem: &Problem, format: LogFormat) {
+    match (problem.detail.as_deref(), format) {
+        (None, _) => {}
+        (Some(detail), LogFormat::Json) => {
+            tracing::info!(code = problem.code, detail, "the whole story");
+        }
+        (Some(detail), LogFormat::Text) => line(detail),
+    }
+}
+
 /// Writes one line to stderr.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

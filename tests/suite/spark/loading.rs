@@ -314,6 +314,25 @@ fn a06_four_faults_are_four_different_errors() {
     assert!(!marker.exists(), "code of a refused library ran");
 }
 
+/// Without it the records would pass unprocessed, and nobody would know.
+#[test]
+fn a07_a_processor_of_the_stream_cannot_decline() {
+    let setup = Setup::new();
+    let declining = setup
+        .misbehave("b")
+        .act(r#"hook = "new", crime = "decline", text = "no such card here""#);
+    setup.entries("[stream]\nprocessors = [\"b\"]\n", &[declining]);
+    let finished = setup.run();
+    finished.assert_code(2);
+    assert_eq!(finished.error_code(), "unknown-processor");
+    assert!(
+        finished.error().contains("no such card here"),
+        "{}",
+        finished.error()
+    );
+    assert_eq!(setup.trace().count("b", "driver", "init"), 0);
+}
+
 #[test]
 fn a07_declined_is_skipped() {
     let setup = Setup::new();

@@ -11,7 +11,7 @@ use hotshoe::{
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
-pub(super) fn check(file: &Path, as_json: bool, locked: bool, format: LogFormat) -> ExitCode {
+pub(super) fn check(file: &Path, as_json: bool, locked: bool, verbose: bool, format: LogFormat) -> ExitCode {
     let loaded = config_file::load(file);
     let mut problems = loaded.problems;
     let merged = loaded
@@ -32,6 +32,11 @@ pub(super) fn check(file: &Path, as_json: bool, locked: bool, format: LogFormat)
         return exit;
     }
     print(&problems, format);
+    if verbose {
+        problems
+            .iter()
+            .for_each(|problem| report::detail(problem, format));
+    }
     if let Some(merged) = &merged {
         report::out(&merged.table());
     }

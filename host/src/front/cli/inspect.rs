@@ -13,6 +13,7 @@ pub(super) fn inspect(
     libraries: &[PathBuf],
     as_json: bool,
     schema: bool,
+    verbose: bool,
     format: LogFormat,
 ) -> ExitCode {
     let mut exit = ExitCode::Clean;
@@ -21,6 +22,9 @@ pub(super) fn inspect(
         match look(library, schema) {
             Ok(seen) => {
                 exit = exit.max(seen.exit());
+                if let (true, Some(problem)) = (verbose, &seen.refusal) {
+                    report::detail(problem, format);
+                }
                 match as_json {
                     true => answers.push(seen.json()),
                     false => report::out(&seen.text()),
@@ -28,6 +32,9 @@ pub(super) fn inspect(
             }
             Err(problem) => {
                 exit = exit.max(problem.exit);
+                if verbose {
+                    report::detail(&problem, format);
+                }
                 match as_json {
                     true => answers
                         .push(json!({ "file": library.display().to_string(), "problem": problem })),

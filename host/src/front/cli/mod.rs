@@ -76,6 +76,9 @@ enum Command {
         /// Refuse every library that hotshoe.lock beside FILE does not name
         #[arg(long)]
         locked: bool,
+        /// Print the whole story of a refusal: of `layout-mismatch`, how the types differ
+        #[arg(long)]
+        verbose: bool,
     },
     /// Pin the libraries of a configuration: write their digests to hotshoe.lock beside it
     ///
@@ -126,6 +129,9 @@ enum Command {
         /// Also print the schema of the plugin's settings. This opens the library, so its constructors run
         #[arg(long)]
         schema: bool,
+        /// Print the whole story of a refusal
+        #[arg(long)]
+        verbose: bool,
     },
     /// Show a running host: instances, executors, topics, counters
     Status {
@@ -173,7 +179,12 @@ pub(crate) fn main() -> ExitCode {
             recover,
             locked,
         } => run::run(&file, recover, locked, format),
-        Command::Check { file, json, locked } => check::check(&file, json, locked, format),
+        Command::Check {
+            file,
+            json,
+            locked,
+            verbose,
+        } => check::check(&file, json, locked, verbose, format),
         Command::Lock { file, check: false } => lock::write(&file, format),
         Command::Lock { file, check: true } => lock::check(&file, format),
         Command::Keygen { key } => sign::keygen(&key, format),
@@ -183,7 +194,8 @@ pub(crate) fn main() -> ExitCode {
             libraries,
             json,
             schema,
-        } => inspect::inspect(&libraries, json, schema, format),
+            verbose,
+        } => inspect::inspect(&libraries, json, schema, verbose, format),
         Command::Status { json, host } => status::status(json, host.as_deref(), format),
         Command::Config(arguments) => config::config(&arguments, format),
         Command::Completions { shell } => {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The format that this host writes, and the only one that it reads.
 pub(super) const VERSION: u64 = 1;
 
-const TAG: &[u8] = b"HSJ1 ";
+pub(super) const TAG: &[u8] = b"HSJ1 ";
 /// Hex digits of a checksum.
 const CRC_LEN: usize = 8;
 /// Digits of a payload's length; a value of 16 MiB needs eight.

@@ -25,7 +25,7 @@ pub(super) struct Segment {
     /// Where the first entry begins.
     pub(super) entries_at: usize,
     pub(super) fault: Option<Fault>,
-    /// The highest generation that any line, good or after a bad one, names.
+    /// The highest generation that anybody may have been told of, good or not.
     pub(super) highest: u64,
 }
 
@@ -81,9 +81,15 @@ pub(super) fn read(first: u64, plugin: &str, bytes: &[u8]) -> Segment {
     if segment.fault.is_none() && segment.entries.is_empty() {
         segment.fail(damage("the file ends before its first generation"));
     }
-    segment.highest = segment.highest.max(highest(&bytes[segment.good_len..]));
-    if let Some(last) = segment.entries.last() {
-        segment.highest = segment.highest.max(last.generation);
+    let last = match segment.entries.last() {
+        Some(last) => last.generation,
+        // The lines before the first entry are counted below, as if each were one.
+        None => first.saturating_sub(2 - segment.lines.min(1) as u64),
+    };
+    if segment.damaged() {
+        segment.highest = first.max(highest(last, &bytes[segment.good_len..]));
+    } else {
+        segment.highest = last;
     }
     segment
 }
@@ -92,21 +98,27 @@ pub(super) fn damage(why: impl Into<String>) -> FaultKind {
     FaultKind::Damage(why.into())
 }
 
-/// The highest generation that a line names, wherever one can be read.
-fn highest(bytes: &[u8]) -> u64 {
-    let starts = bytes
-        .iter()
-        .enumerate()
-        .filter_map(|(at, byte)| (*byte == b'\n').then_some(at + 1));
-    let lines = std::iter::once(0)
-        .chain(starts)
-        .filter_map(|start| line::read(&bytes[start..]).ok());
-    let generations = lines.map(|(line, _)| match line {
-        Line::Base(entry) | Line::Set(entry) => entry.generation,
-        Line::Confirm { generation, .. } => generation,
-        Line::Header(_) | Line::OtherVersion(_) => 0,
-    });
-    generations.max().unwrap_or(0)
+/// The highest generation that somebody may have been told of: what a line names, wherever one can be read, and one for each
+/// line that cannot, since `last`.
+fn highest(last: u64, bytes: &[u8]) -> u64 {
+    let mut highest = last;
+    let mut at = 0;
+    for chunk in bytes.split_inclusive(|byte| *byte == b'\n') {
+        // Not only at the beginning: the line end before it may be what was damaged.
+        let tags = memchr::memmem::find_iter(chunk, line::TAG);
+        let read = tags.filter_map(|tag| line::read(&bytes[at + tag..]).ok());
+        let generations = read.map(|(line, _)| match line {
+            Line::Base(entry) | Line::Set(entry) => entry.generation,
+            Line::Confirm { generation, .. } => generation,
+            Line::Header(_) | Line::OtherVersion(_) => 0,
+        });
+        highest = match generations.max() {
+            Some(generation) => highest.max(generation),
+            None => highest + 1,
+        };
+        at += chunk.len();
+    }
+    highest
 }
 
 /// Whether what is left of a file is an interrupted write (R6); `at`: where it begins in the file.

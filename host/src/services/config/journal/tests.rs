@@ -208,8 +208,8 @@ fn every_flipped_bit_leaves_a_generation_to_go_on_from() {
             good => good,
         };
         assert_eq!(salvage.from.unwrap().generation, good, "byte {at}");
-        let lost = if broken.fault.line == 7 { 4 } else { 5 };
-        assert_eq!(salvage.highest, lost, "byte {at}");
+        // Somebody was told of 5, whether its line can still be read or not.
+        assert_eq!(salvage.highest, 5, "byte {at}");
         assert_eq!(salvage.store.as_deref(), Some("7f3a9c21"));
         assert_eq!(salvage.damaged, [true]);
     }

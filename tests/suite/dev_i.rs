@@ -1,3 +1,4 @@
 //! Temporary.
 #![allow(clippy::unwrap_used, reason = "tests")]
-mod conformance;
+#[path = "config_api/durable.rs"]
+mod durable;

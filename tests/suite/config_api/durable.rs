@@ -1,0 +1,673 @@
+//! What config-api §9 promises, through the real binary: C40 to C46. What is written before an answer is there after a
+//! kill, a full disk changes nothing, a failed write ends in read-only, and damage is named and never overwritten.
+
+use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts, http};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+const INSTANCE: &str = "dynamic-config";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// D, said in full.
+fn entry() -> Entry {
+    Entry::of(INSTANCE, artifacts::library("hotshoe-dynamic-config"))
+        .set("listen = [\"127.0.0.1:0\"]")
+        .set("touch = { step = 10 }")
+        .set("state = \"dir\"")
+}
+
+fn setup() -> Setup {
+    let setup = Setup::new();
+    setup.entries("", &[entry()]);
+    setup
+}
+
+/// Where the topic's journal is.
+fn journal(setup: &Setup) -> PathBuf {
+    setup.state_dir().join("config").join(INSTANCE)
+}
+
+/// The names and bytes of the folder's segments.
+fn segments(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let segments = names.filter(|name| name.ends_with(".hsj"));
+    segments
+        .map(|name| (name.clone(), fs::read(folder.join(&name)).unwrap()))
+        .collect()
+}
+
+/// Castagnoli, bit by bit: another hand than the host's.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+/// A line, and what it would be with another payload.
+fn line(payload: &str) -> String {
+    let covered = format!("{} {payload}", payload.len());
+    format!("HSJ1 {:08x} {covered}\n", crc32c(covered.as_bytes()))
+}
+
+/// The payloads of a segment, each line judged by its length and checksum.
+#[track_caller]
+fn payloads(bytes: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    assert!(text.ends_with('\n'));
+    let judged = text.lines().map(|found| {
+        let payload = found.splitn(4, ' ').nth(3).unwrap();
+        assert_eq!(format!("{found}\n"), line(payload));
+        serde_json::from_str(payload).unwrap()
+    });
+    judged.collect()
+}
+
+/// A ready host and the way to its listener.
+struct Served<'a> {
+    host: TestHost<'a>,
+    address: String,
+}
+
+impl<'a> Served<'a> {
+    #[track_caller]
+    fn start(setup: &'a Setup) -> Self {
+        Self::of(setup, setup.start())
+    }
+
+    #[track_caller]
+    fn of(setup: &Setup, host: TestHost<'a>) -> Self {
+        host.wait_ready();
+        let urls = setup.addresses(INSTANCE);
+        let address = urls[0].trim_start_matches("http://").to_owned();
+        Self { host, address }
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, path: &str, body: &str) -> http::Response {
+        let request = request(&self.address, method, path, body);
+        http::exchange(&mut http::connect(&self.address), &request)
+    }
+
+    #[track_caller]
+    fn put(&self, value: i64) -> http::Response {
+        self.ask("PUT", "/v1/config", &format!("{{\"value\":{value}}}"))
+    }
+
+    /// A change that is taken, and is durable.
+    #[track_caller]
+    fn put_ok(&self, value: i64) -> u64 {
+        accepted(&self.put(value))
+    }
+
+    #[track_caller]
+    fn value(&self) -> i64 {
+        let response = self.ask("GET", "/v1/config", "");
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()["value"].as_i64().unwrap()
+    }
+
+    #[track_caller]
+    fn generation(&self) -> u64 {
+        let status = self.ask("GET", "/v1/status", "").json();
+        status["generation"].as_u64().unwrap()
+    }
+
+    /// The items of the history, newest first.
+    #[track_caller]
+    fn history(&self) -> Vec<Value> {
+        let page = self.ask("GET", "/v1/history?limit=1000", "").json();
+        page["items"].as_array().unwrap().clone()
+    }
+}
+
+fn request(address: &str, method: &str, path: &str, body: &str) -> Vec<u8> {
+    let headers: &[(&str, &str)] = match method {
+        "PUT" => &[("Content-Type", "application/json")],
+        _ => &[],
+    };
+    http::request(method, path, address, headers, body.as_bytes())
+}
+
+#[track_caller]
+fn accepted(response: &http::Response) -> u64 {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let json = response.json();
+    assert_eq!(
+        (&json["changed"], &json["durable"]),
+        (&true.into(), &true.into())
+    );
+    json["generation"].as_u64().unwrap()
+}
+
+#[track_caller]
+fn refused(response: &http::Response, status: u16, slug: &str) {
+    let expected = (status, format!("urn:hotshoe:config:{slug}").into());
+    let json = response.json();
+    assert_eq!((response.status, json["type"].clone()), expected, "{json}");
+}
+
+/// A PUT whose answer may never come: the generation, where it did.
+fn put_or_die(address: &str, value: u64) -> Option<u64> {
+    let body = format!("{{\"value\":{value}}}");
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    stream
+        .write_all(&request(address, "PUT", "/v1/config", &body))
+        .ok()?;
+    let mut seen = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let count = stream.read(&mut piece).ok().filter(|count| *count > 0)?;
+        seen.extend_from_slice(&piece[..count]);
+        let text = String::from_utf8_lossy(&seen);
+        // A change answer ends with the only LF that has no CR before it.
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            if body.ends_with('\n') {
+                assert!(head.starts_with("HTTP/1.1 200 "), "{text}");
+                let json: Value = serde_json::from_str(body).unwrap();
+                return json["generation"].as_u64();
+            }
+        }
+    }
+}
+
+/// What was acknowledged, and what the next start must show.
+#[derive(Default)]
+struct Acknowledged(Mutex<BTreeMap<u64, u64>>);
+
+impl Acknowledged {
+    #[track_caller]
+    fn assert_kept(&self, setup: &Setup, served: &Served<'_>) {
+        let acknowledged = self.0.lock().unwrap();
+        let mut journaled = BTreeMap::new();
+        for bytes in segments(&journal(setup)).values() {
+            for payload in payloads(bytes) {
+                if let Some(value) = payload["value"]["value"].as_u64() {
+                    journaled.insert(payload["gen"].as_u64().unwrap(), value);
+                }
+            }
+        }
+        for (generation, value) in &*acknowledged {
+            assert_eq!(journaled.get(generation), Some(value), "of {generation}");
+        }
+        let shown = served.history();
+        let generations: Vec<u64> = shown
+            .iter()
+            .map(|item| item["generation"].as_u64().unwrap())
+            .collect();
+        let (newest, oldest) = (generations[0], generations[generations.len() - 1]);
+        for generation in acknowledged.keys() {
+            assert!(*generation <= newest);
+            // The history is a thousand long; the journal was judged above.
+            if *generation >= oldest {
+                assert!(generations.contains(generation), "{generation}");
+            }
+        }
+        assert_eq!(served.generation(), newest);
+        let current = journaled[&newest];
+        assert_eq!(served.value(), i64::try_from(current).unwrap());
+    }
+}
+
+/// Clients change the value until the host is killed, `until` after it was ready.
+fn load_until_killed(
+    served: &Served<'_>,
+    until: Duration,
+    next: &AtomicU64,
+    acknowledged: &Acknowledged,
+) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    let value = next.fetch_add(1, Ordering::Relaxed);
+                    if let Some(generation) = put_or_die(&served.address, value) {
+                        let known = acknowledged.0.lock().unwrap().insert(generation, value);
+                        assert_eq!(known, None, "a generation is used once");
+                    }
+                }
+            });
+        }
+        // A point in time that nothing else decides: this is what the case asks for.
+        thread::park_timeout(until);
+        served.host.signal(Signal::KILL);
+        over.store(true, Ordering::Release);
+    });
+}
+
+/// C40: killed 50 times at any time under load, and nothing that was answered is lost.
+#[test]
+fn c40_what_was_acknowledged_survives_a_kill_at_any_time() {
+    const KILLS: u32 = 50;
+    let setup = setup();
+    let (next, acknowledged) = (AtomicU64::new(1_000), Acknowledged::default());
+    // Spread over 100 ms without a pattern: multiples of the golden ratio.
+    for kill in 0..KILLS {
+        let mut served = Served::start(&setup);
+        acknowledged.assert_kept(&setup, &served);
+        let fraction = (f64::from(kill) * 0.618_033_988_749_895).fract();
+        let until = Duration::from_secs_f64(0.1 * fraction);
+        load_until_killed(&served, until, &next, &acknowledged);
+        assert_eq!(served.host.wait_exit().signal, Some(Signal::KILL.as_raw()));
+    }
+    let served = Served::start(&setup);
+    acknowledged.assert_kept(&setup, &served);
+    assert!(!acknowledged.0.lock().unwrap().is_empty());
+}
+
+/// C40: killed when it enters each call of the commit path, where the machine has an strace that may trace.
+#[test]
+fn c40_what_was_acknowledged_survives_a_kill_at_each_call() {
+    if !can_trace() {
+        return;
+    }
+    for call in ["fallocate", "pwrite64", "fdatasync"] {
+        let setup = setup();
+        let mut acknowledged = Acknowledged::default();
+        {
+            let mut served = Served::start(&setup);
+            acknowledged
+                .0
+                .get_mut()
+                .unwrap()
+                .insert(served.put_ok(1_001), 1_001);
+            served.host.stop();
+        }
+        for when in 1..=3 {
+            let inject = format!("inject={call}:signal=KILL:when={when}");
+            let mut served = Served::of(&setup, traced(&setup, &inject));
+            acknowledged.assert_kept(&setup, &served);
+            let mut last = None;
+            for value in 2_000..2_003 {
+                match put_or_die(&served.address, value + when * 10) {
+                    Some(generation) => {
+                        acknowledged
+                            .0
+                            .lock()
+                            .unwrap()
+                            .insert(generation, value + when * 10);
+                        last = Some(value);
+                    }
+                    None => break,
+                }
+            }
+            assert_ne!(last, Some(2_002), "{inject} killed nobody");
+            served.host.wait_exit();
+        }
+        let served = Served::start(&setup);
+        acknowledged.assert_kept(&setup, &served);
+    }
+}
+
+fn can_trace() -> bool {
+    let mut probe = Command::new("strace");
+    probe.args([
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=fdatasync:error=EIO",
+        "true",
+    ]);
+    probe.output().is_ok_and(|output| output.status.success())
+}
+
+/// A host whose calls fail as `inject` says. Counts are each thread's own, and the topic's writer is the one that commits.
+fn traced<'a>(setup: &'a Setup, inject: &str) -> TestHost<'a> {
+    let call = inject
+        .trim_start_matches("inject=")
+        .split(':')
+        .next()
+        .unwrap();
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-o"])
+        .arg(setup.scratch("strace.log"))
+        .args(["-e", &format!("trace={call}"), "-e", inject])
+        .arg(artifacts::hotshoe())
+        .args(["--log-format", "json", "run"])
+        .arg(setup.config_path());
+    setup.start_command(command)
+}
+
+/// A journal of generations 1 to 4 (10, 20, 30, 40), stopped.
+fn written(setup: &Setup) -> (PathBuf, Vec<u8>) {
+    let mut served = Served::start(setup);
+    for value in [20, 30, 40] {
+        served.put_ok(value);
+    }
+    served.host.stop();
+    let mut found = segments(&journal(setup));
+    assert_eq!(found.len(), 1);
+    let (name, bytes) = found.pop_first().unwrap();
+    (journal(setup).join(name), bytes)
+}
+
+/// Where each line begins.
+fn starts(bytes: &[u8]) -> Vec<usize> {
+    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let mut starts: Vec<usize> = ends.map(|(at, _)| at + 1).collect();
+    starts.pop();
+    starts.insert(0, 0);
+    starts
+}
+
+/// C41; every byte is cut in a test of the host's own, here the ends of what a cut can be.
+#[test]
+fn c41_a_torn_tail_is_dropped_and_said() {
+    let setup = setup();
+    let (file, bytes) = written(&setup);
+    let last = *starts(&bytes).last().unwrap();
+    let middle = usize::midpoint(last, bytes.len());
+    for len in [last + 1, last + 10, middle, bytes.len() - 1] {
+        fs::write(&file, &bytes[..len]).unwrap();
+        let mut served = Served::start(&setup);
+        assert_eq!((served.generation(), served.value()), (3, 30));
+        let dropped = format!("config-journal-tail-dropped bytes={}", len - last);
+        served
+            .host
+            .wait_log(&dropped, |line| line.message().contains(&dropped));
+        served.host.stop();
+        assert_eq!(fs::read(&file).unwrap(), bytes[..last]);
+    }
+}
+
+#[track_caller]
+fn assert_refused(finished: &Finished, code: &str) {
+    finished.assert_code(4);
+    assert_eq!(finished.error_code(), code);
+}
+
+/// `hotshoe run` with `--recover`, by whatever form.
+fn recovering<'a>(setup: &'a Setup, flag: &str) -> TestHost<'a> {
+    let mut command = Command::new(artifacts::hotshoe());
+    command
+        .args(["--log-format", "json", "run", flag])
+        .arg(setup.config_path());
+    setup.start_command(command)
+}
+
+/// C42; every bit is flipped in a test of the host's own, here one in each line.
+#[test]
+fn c42_damage_is_named_left_alone_and_recovered_on_request() {
+    let pristine = setup();
+    let (file, bytes) = written(&pristine);
+    let name = file.file_name().unwrap();
+    for (index, start) in starts(&bytes).into_iter().enumerate() {
+        let setup = setup();
+        fs::create_dir_all(journal(&setup)).unwrap();
+        restrict(&setup);
+        let mut damaged = bytes.clone();
+        damaged[start + 30] ^= 4;
+        let file = journal(&setup).join(name);
+        fs::write(&file, &damaged).unwrap();
+        restrict(&setup);
+
+        let finished = setup.run();
+        assert_refused(&finished, "config-state-corrupt");
+        let error = finished.error();
+        let place = format!("{}: line {}, byte {start}: ", file.display(), index + 1);
+        assert!(error.contains(&place), "{error}");
+        if index >= 2 {
+            let good = format!("last good generation is {}", index - 1);
+            assert!(error.contains(&good), "{error}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), damaged);
+
+        // Before line 3 there is no generation, so there is nothing to go on from but the initial value.
+        let flag = if index < 2 {
+            "--recover=initial"
+        } else {
+            "--recover"
+        };
+        let mut served = Served::of(&setup, recovering(&setup, flag));
+        // Of the damaged last line nothing can be read, its generation included.
+        let highest = if index == 4 { 3 } else { 4 };
+        assert_eq!(served.generation(), highest + 1, "line {}", index + 1);
+        let value = [10, 10, 10, 20, 30][index];
+        assert_eq!(served.value(), value);
+        assert_eq!(served.history()[0]["op"], "recover");
+        served.put_ok(77);
+        served.host.stop();
+        let kept = fs::read_dir(journal(&setup)).unwrap().find_map(|entry| {
+            let path = entry.unwrap().path();
+            path.to_str()
+                .unwrap()
+                .contains(".hsj.corrupt-")
+                .then_some(path)
+        });
+        assert_eq!(fs::read(kept.unwrap()).unwrap(), damaged);
+        let served = Served::start(&setup);
+        assert_eq!((served.generation(), served.value()), (highest + 2, 77));
+    }
+}
+
+/// Modes that a host accepts, whatever the umask.
+fn restrict(setup: &Setup) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let folder = journal(setup);
+    for folder in folder.ancestors().take(4) {
+        mode(folder, 0o700).unwrap();
+    }
+    for entry in fs::read_dir(&folder).unwrap() {
+        mode(&entry.unwrap().path(), 0o600).unwrap();
+    }
+}
+
+/// C42: without a good generation `--recover` alone refuses, and on a healthy journal it changes nothing.
+#[test]
+fn c42_recover_does_only_what_is_asked() {
+    let setup = setup();
+    let (file, bytes) = written(&setup);
+    let mut served = Served::of(&setup, recovering(&setup, "--recover"));
+    assert_eq!(served.generation(), 4);
+    served.host.stop();
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    let mut damaged = bytes;
+    damaged[3] ^= 1;
+    fs::write(&file, &damaged).unwrap();
+    let mut host = recovering(&setup, "--recover");
+    host.assert_exit(4);
+    assert!(
+        host.stderr().contains("--recover=initial"),
+        "{}",
+        host.stderr()
+    );
+    assert_eq!(fs::read(&file).unwrap(), damaged);
+}
+
+/// C43.
+#[test]
+fn c43_another_format_and_another_schema_are_refused() {
+    let setup = setup();
+    let (file, bytes) = written(&setup);
+    let second = starts(&bytes)[1];
+    let header = std::str::from_utf8(&bytes[..second - 1]).unwrap();
+    let payload = header.splitn(4, ' ').nth(3).unwrap();
+    let newer = line(&payload.replace("\"v\":1", "\"v\":2"));
+    let newer = [newer.as_bytes(), &bytes[second..]].concat();
+    fs::write(&file, &newer).unwrap();
+    assert_refused(&setup.run(), "config-state-version");
+    recovering(&setup, "--recover=initial").assert_exit(4);
+    assert_eq!(fs::read(&file).unwrap(), newer);
+
+    fs::write(&file, &bytes).unwrap();
+    let schema = r#"{"type":"object","additionalProperties":false,"required":["value"],"properties":{"value":{"type":"integer","maximum":25}}}"#;
+    let schema = setup.file("schema.json", schema.as_bytes());
+    let narrow = entry().set(&format!("schema = {:?}", schema.display().to_string()));
+    setup.entries("", &[narrow]);
+    let finished = setup.run();
+    assert_refused(&finished, "config-state-schema");
+    assert!(finished.error().contains("/value"), "{}", finished.error());
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    let served = Served::of(&setup, recovering(&setup, "--recover"));
+    assert_eq!((served.generation(), served.value()), (5, 20));
+}
+
+/// A host whose state folder is a file system of 4 MiB, in a mount namespace of its own; `None`: this machine gives none.
+fn on_small_disk(setup: &Setup) -> Option<Served<'_>> {
+    const MOUNT: &str = "mount -t tmpfs -o size=4m,mode=0700 tmpfs \"$0\"";
+    let state = setup.scratch("state");
+    let unshared = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "sh", "-c", script]).arg(&state);
+        command
+    };
+    let possible = unshared(MOUNT).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let mut command = unshared(&format!("{MOUNT} && exec \"$@\""));
+    command
+        .arg(artifacts::hotshoe())
+        .args(["--log-format", "json", "run"])
+        .arg(setup.config_path());
+    Some(Served::of(setup, setup.start_command(command)))
+}
+
+/// The host's own view of a path.
+fn seen_by(served: &Served<'_>, path: &Path) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", served.host.pid()));
+    root.join(path.strip_prefix("/").unwrap())
+}
+
+/// Takes all the room that is left, to the last page.
+fn fill(served: &Served<'_>, setup: &Setup) -> PathBuf {
+    let path = seen_by(served, &setup.scratch("state").join("filler"));
+    let mut file = fs::File::create(&path).unwrap();
+    let page = [0; 4096];
+    while file.write_all(&page).is_ok() {}
+    path
+}
+
+/// C44.
+#[test]
+fn c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on() {
+    let setup = setup();
+    let Some(served) = on_small_disk(&setup) else {
+        return;
+    };
+    assert_eq!(served.put_ok(20), 2);
+    let folder = seen_by(&served, &journal(&setup));
+    let filler = fill(&served, &setup);
+    let before = (segments(&folder), served.history());
+    refused(&served.put(30), 507, "disk-full");
+    refused(&served.ask("POST", "/v1/touch", ""), 507, "disk-full");
+    assert_eq!((served.value(), served.generation()), (20, 2));
+    assert_eq!((segments(&folder), served.history()), before);
+    fs::remove_file(filler).unwrap();
+    assert_eq!(served.put_ok(30), 3);
+}
+
+/// C45.
+#[test]
+fn c45_the_way_back_fits_on_a_full_disk() {
+    let setup = setup();
+    let Some(served) = on_small_disk(&setup) else {
+        return;
+    };
+    assert_eq!(served.put_ok(20), 2);
+    let response = served.ask("PUT", "/v1/config?confirm=5s", "{\"value\":30}");
+    assert_eq!(accepted(&response), 3);
+    fill(&served, &setup);
+    let until = Instant::now() + 2 * DEADLINE;
+    while served.generation() == 3 {
+        assert!(Instant::now() < until);
+    }
+    assert_eq!((served.generation(), served.value()), (4, 20));
+    let newest = &served.history()[0];
+    assert_eq!(
+        (&newest["op"], &newest["reason"]),
+        (&"auto-rollback".into(), &"deadline".into())
+    );
+    let (_, bytes) = segments(&seen_by(&served, &journal(&setup)))
+        .pop_last()
+        .unwrap();
+    let last = payloads(&bytes).pop().unwrap();
+    assert_eq!(
+        (&last["gen"], &last["op"]),
+        (&4.into(), &"auto-rollback".into())
+    );
+    let status = served.ask("GET", "/v1/status", "").json();
+    assert!(
+        !status["warnings"]
+            .to_string()
+            .contains("rollback-not-durable"),
+        "{status}"
+    );
+}
+
+#[track_caller]
+fn assert_read_only(served: &Served<'_>) {
+    refused(&served.put(30), 503, "store-readonly");
+    assert_eq!((served.value(), served.generation()), (10, 1));
+    assert_eq!(served.ask("GET", "/readyz", "").status, 503);
+    assert_eq!(
+        served.ask("GET", "/v1/status", "").json()["state"],
+        "read-only"
+    );
+}
+
+/// C46, with a write that fails: a journal that has reached the process's limit of file sizes.
+#[test]
+fn c46_a_failed_write_ends_in_read_only() {
+    let setup = setup();
+    let mut served = Served::start(&setup);
+    let before = segments(&journal(&setup));
+    let len = before.values().next().unwrap().len() as u64;
+    let pid = Pid::from_raw(i32::try_from(served.host.pid()).unwrap());
+    let limit = |current| {
+        let limit = Rlimit {
+            current,
+            maximum: None,
+        };
+        prlimit(pid, Resource::Fsize, limit).unwrap();
+    };
+    limit(Some(len + 40));
+    refused(&served.put(20), 500, "storage-failed");
+    limit(None);
+    assert_read_only(&served);
+    assert_eq!(segments(&journal(&setup)), before);
+    served.host.stop();
+    // A start looks at the disk anew.
+    let served = Served::start(&setup);
+    assert_eq!(served.put_ok(20), 2);
+}
+
+/// C46, with the sync itself, where the machine has an strace that may trace.
+#[test]
+fn c46_a_failed_sync_ends_in_read_only() {
+    if !can_trace() {
+        return;
+    }
+    let setup = setup();
+    written_once(&setup);
+    let served = Served::of(&setup, traced(&setup, "inject=fdatasync:error=EIO:when=1"));
+    refused(&served.put(20), 500, "storage-failed");
+    assert_read_only(&served);
+}
+
+/// A journal of one generation: a start that creates it would meet the injected failure itself.
+fn written_once(setup: &Setup) {
+    let mut served = Served::start(setup);
+    served.host.stop();
+}
