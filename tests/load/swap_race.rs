@@ -16,7 +16,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
-use swapping::{Outcomes, Swaps};
+use swapping::{Outcomes, Stopped, Swaps};
 
 /// Loads in one child: each leaves a descriptor and a few mappings behind.
 const LOADS_OF_A_CHILD: u64 = 200;
@@ -34,24 +34,24 @@ fn main() -> ExitCode {
     let marker = folder.path().join("a constructor ran");
     let plugins = ["driver-only", "schema-port"].map(artifacts::fixture);
     let hostile = artifacts::fixture("ctor-marker");
-    let (images, known) = swapping::images(folder.path(), plugins, hostile);
+    let (images, files) = swapping::images(folder.path(), plugins, hostile);
     let path = folder.path().join("swapped.so");
     std::fs::write(&path, &images[0]).expect("a file of our own");
 
     let (stop, swaps, begun) = (AtomicBool::new(false), Swaps::default(), Instant::now());
     let mut outcomes = Outcomes::new();
     std::thread::scope(|scope| {
-        scope.spawn(|| swapping::swap(&path, &images, &stop, &swaps));
+        scope.spawn(|| swapping::swap(&path, &images, &files, &stop, &swaps));
+        let _stopped = Stopped(&stop);
         let mut left = loads;
         while left > 0 {
             let some = left.min(LOADS_OF_A_CHILD);
-            let told = ask_child(&path, &known, some, words.get(1), &marker);
+            let told = ask_child(&path, &files[..2], some, words.get(1), &marker);
             for (outcome, count) in told {
                 *outcomes.entry(outcome).or_default() += count;
             }
             left -= some;
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let ran: u64 = sum(&outcomes, "ran");
     let foreign = sum(&outcomes, "FOREIGN") + u64::from(marker.exists());
@@ -79,7 +79,7 @@ fn sum(outcomes: &Outcomes, word: &str) -> u64 {
 
 fn ask_child(
     path: &Path,
-    known: &[PathBuf; 2],
+    known: &[PathBuf],
     loads: u64,
     folder: Option<&String>,
     marker: &Path,

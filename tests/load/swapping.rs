@@ -7,9 +7,10 @@
 use hotshoe_loader::{Policy, Staging, load, verify};
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
-    io::Write as _,
+    fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -30,23 +31,37 @@ pub fn same_length(images: &mut [Vec<u8>]) {
     }
 }
 
+/// Stops the swapping when it goes out of scope, also by a failed assertion: its thread ends either way.
+pub struct Stopped<'a>(pub &'a AtomicBool);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Swaps until told to stop. The path is there at every moment.
-pub fn swap(path: &Path, images: &[Vec<u8>], stop: &AtomicBool, swaps: &Swaps) {
+///
+/// Mostly it is a link that is replaced by another: those lead to files that have long been at rest, so that a load may succeed.
+/// In between it becomes a new file, which then is written into, as `cp` does.
+pub fn swap(path: &Path, images: &[Vec<u8>], files: &[PathBuf], stop: &AtomicBool, swaps: &Swaps) {
+    const LINKS_PER_FILE: usize = 200;
+    let next = path.with_extension("next");
     let mut turn = 0_usize;
     while !stop.load(Ordering::Relaxed) {
-        let next = path.with_extension(format!("next{}", turn % 2));
-        fs::write(&next, &images[turn % images.len()]).expect("a file of our own");
+        symlink(&files[turn % files.len()], &next).expect("a link of our own");
         fs::rename(&next, path).expect("a file of our own");
         swaps.renamed.fetch_add(1, Ordering::Relaxed);
-        // Another one, into the same file: half of the time whoever opened it before now reads a mixture.
-        let other = &images[(turn + 1 + turn / images.len()) % images.len()];
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open(path)
-            .expect("a file of our own");
-        file.write_all(other).expect("a file of our own");
-        swaps.rewritten.fetch_add(1, Ordering::Relaxed);
         turn = turn.wrapping_add(1);
+        if turn % LINKS_PER_FILE == 0 {
+            let cycle = turn / LINKS_PER_FILE;
+            fs::write(&next, &images[cycle % images.len()]).expect("a file of our own");
+            fs::rename(&next, path).expect("a file of our own");
+            // Whoever opened it before now reads the beginning of the one and the end of the other.
+            let other = &images[(cycle + 1 + cycle / images.len()) % images.len()];
+            fs::write(path, other).expect("a file of our own");
+            swaps.rewritten.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -113,14 +128,27 @@ pub fn known(path: &Path) -> Known {
     }
 }
 
-/// Writes the three images beside the path, and answers them with the paths of the two plugins.
-pub fn images(folder: &Path, plugins: [&Path; 2], hostile: &Path) -> (Vec<Vec<u8>>, [PathBuf; 2]) {
-    let read = |path: &Path| fs::read(path).expect("a library that cargo just built");
-    let mut images = vec![read(plugins[0]), read(plugins[1]), read(hostile)];
+/// Writes the three images, all of one length, beside the path: the two plugins come first.
+pub fn images(folder: &Path, plugins: [&Path; 2], hostile: &Path) -> (Vec<Vec<u8>>, [PathBuf; 3]) {
+    let files = ["a.so", "b.so", "hostile.so"].map(|name| folder.join(name));
+    let sources = [plugins[0], plugins[1], hostile];
+    let mut images: Vec<Vec<u8>> = (files.iter().zip(sources))
+        .map(|(file, source)| {
+            // A debug build is mostly names; what is swapped should take no longer than what is loaded.
+            let strip = Command::new("strip")
+                .args(["-s", "-o"])
+                .args([file.as_path(), source])
+                .status();
+            assert!(
+                strip.is_ok_and(|status| status.success()),
+                "`strip` of binutils"
+            );
+            fs::read(file).expect("a file of our own")
+        })
+        .collect();
     same_length(&mut images);
-    let paths = [folder.join("known-a.so"), folder.join("known-b.so")];
-    for (path, image) in paths.iter().zip(&images) {
-        fs::write(path, image).expect("a file of our own");
+    for (file, image) in files.iter().zip(&images) {
+        fs::write(file, image).expect("a file of our own");
     }
-    (images, paths)
+    (images, files)
 }

@@ -131,7 +131,7 @@ pub fn executable(package: &str) -> &'static Path {
 /// - Panics: it does not build, or there is no such library.
 #[must_use]
 pub fn stranger(manifest: &Path, name: &str, profile: Profile) -> PathBuf {
-    let built = build_stranger(manifest, profile);
+    let built = build_stranger(manifest, profile, "third-party", &[]);
     let library = built.libraries.get(name);
     let library = library.unwrap_or_else(|| panic!("cargo built no library `{name}`: {built:?}"));
     library.clone()
@@ -142,18 +142,41 @@ pub fn stranger(manifest: &Path, name: &str, profile: Profile) -> PathBuf {
 /// - Panics: it does not build, or there is no such executable.
 #[must_use]
 pub fn stranger_executable(manifest: &Path, name: &str, profile: Profile) -> PathBuf {
-    let built = build_stranger(manifest, profile);
+    let built = build_stranger(manifest, profile, "third-party", &[]);
     let executable = built.executables.get(name);
     let executable =
         executable.unwrap_or_else(|| panic!("cargo built no executable `{name}`: {built:?}"));
     executable.clone()
 }
 
-fn build_stranger(manifest: &Path, profile: Profile) -> Built {
+/// As [`stranger`], in a debug build with more variables (`RUSTC`), and so in `folder` below the main target folder, which
+/// what was built without them does not share.
+///
+/// - Panics: it does not build, or there is no such library.
+#[must_use]
+pub fn stranger_with(
+    manifest: &Path,
+    name: &str,
+    folder: &str,
+    variables: &[(&str, &Path)],
+) -> PathBuf {
+    let built = build_stranger(manifest, Profile::Debug, folder, variables);
+    let library = built.libraries.get(name);
+    let library = library.unwrap_or_else(|| panic!("cargo built no library `{name}`: {built:?}"));
+    library.clone()
+}
+
+fn build_stranger(
+    manifest: &Path,
+    profile: Profile,
+    folder: &str,
+    variables: &[(&str, &Path)],
+) -> Built {
     let mut command = build_command("build", manifest, profile);
     command
         .arg("--target-dir")
-        .arg(target_folder().join("third-party"));
+        .arg(target_folder().join(folder))
+        .envs(variables.iter().copied());
     build(command)
 }
 

@@ -2,6 +2,7 @@
 //! listener of the test's own that says it at once.
 
 use hotshoe_tests::{Entry, Finished, LogLine, Setup, TestHost, artifacts, http};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -654,6 +655,91 @@ fn confirm_and_diff_speak_the_contract() {
     );
 }
 
+/// The same against the real thing: a change that waits is kept, or dropped, and refuses others meanwhile.
+#[test]
+fn a_change_waits_for_its_confirmation() {
+    let setup = alone();
+    let mut host = ready(&setup);
+    let line = prints(&setup, "set /value 11 --confirm 10m");
+    assert!(
+        line.starts_with("generation 2 (put)\nconfirm it by "),
+        "{line}"
+    );
+    assert!(
+        line.contains(" with `hotshoe config confirm 2`, or generation 1 comes back\n"),
+        "{line}"
+    );
+    let finished = config(&setup, "set /value 12");
+    finished.assert_code(1);
+    assert_eq!(finished.error_code(), "confirm-pending");
+    let finished = config(&setup, "confirm 1");
+    finished.assert_code(1);
+    assert_eq!(finished.error_code(), "generation-mismatch");
+    assert_eq!(prints(&setup, "confirm 2"), "generation 2 is confirmed\n");
+    assert_eq!(config(&setup, "confirm").error_code(), "nothing-to-confirm");
+
+    prints(&setup, "set /value 13 --confirm 10m");
+    let line = prints(&setup, "rollback");
+    assert!(line.starts_with("generation 4 (rollback)\n"), "{line}");
+    assert_eq!(prints(&setup, "diff 3"), "replace /value 11\n");
+    let body = http::get(&address(&setup, "cfg"), "/v1/diff?from=3&to=4").text();
+    assert_eq!(prints(&setup, "diff 3 4 --json"), body);
+    let finished = config(&setup, "diff 9");
+    finished.assert_code(1);
+    assert_eq!(finished.error_code(), "generation-not-found");
+    let finished = config(&setup, "set /value 1 --confirm soon");
+    finished.assert_code(1);
+    assert_eq!(finished.error_code(), "bad-query");
+    host.stop();
+}
+
+/// A host that was killed and started again has another port; whoever watched it misses nothing.
+#[test]
+fn a_watch_outlives_its_host() {
+    let setup = Setup::new();
+    let entry = Entry::of("cfg", artifacts::library("hotshoe-dynamic-config"))
+        .set("listen = [\"127.0.0.1:0\"]")
+        .set("state = \"dir\"");
+    setup.entries("", &[entry]);
+    let mut host = ready(&setup);
+    let mut command = Command::new(artifacts::hotshoe());
+    command.args(["config", "watch", "--value"]);
+    let mut watch = setup.start_command(command);
+    watch.wait_stdout_lines(1);
+    prints(&setup, "set /value 11");
+    watch.wait_stdout_lines(2);
+    host.signal(Signal::KILL);
+    host.wait_exit();
+    watch.wait_log("the loss of the host", |line| {
+        line.text().contains("; trying again every 1000 ms")
+    });
+    let mut host = ready(&setup);
+    prints(&setup, "set /value 12");
+    let lines = watch.wait_stdout_lines(3);
+    let seen: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words[0], words[3])
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("1", "{\"value\":10}"),
+            ("2", "{\"value\":11}"),
+            ("3", "{\"value\":12}")
+        ]
+    );
+    host.stop();
+    watch.assert_exit(0);
+    let stdout = String::from_utf8(watch.stdout()).unwrap();
+    assert!(
+        stdout.ends_with("\nthe host says goodbye: stopping\n"),
+        "{stdout}"
+    );
+}
+
 /// What is on the other end is no configuration API.
 #[test]
 fn a_stranger_on_the_port_is_named_as_one() {
@@ -663,7 +749,7 @@ fn a_stranger_on_the_port_is_named_as_one() {
         "SSH-2.0-OpenSSH_9.6\r\n",
     ];
     let fake = Fake::start(&setup, answers.map(str::to_owned).to_vec());
-    let finished = config(&setup, "get");
+    let finished = config(&setup, "get --json");
     finished.assert_code(1);
     assert_eq!(finished.error_code(), "unexpected-answer");
     let finished = config(&setup, "get");

@@ -6,6 +6,8 @@ mod corpus;
 mod fuzz;
 #[path = "trust/hostile.rs"]
 mod hostile;
+#[path = "trust/inspect.rs"]
+mod inspect;
 #[allow(dead_code, unreachable_pub, reason = "shared with fuzz_loader")]
 #[path = "../load/mutation.rs"]
 mod mutation;

@@ -2,12 +2,12 @@
 //! code that is compiled, and its table of errors is the server's.
 
 use hotshoe_tests::{
-    DefaultPort, Setup, artifacts,
+    DefaultPort, Setup, TestHost, artifacts,
     artifacts::workspace_root,
     tour::{Block, Step, Tour},
 };
 use rustix::process::Signal;
-use std::{env, fs, os::unix::fs::symlink};
+use std::{collections::BTreeSet, env, fs, os::unix::fs::symlink, path::Path};
 
 const GUIDE: &str = "docs/live-config.md";
 
@@ -37,14 +37,6 @@ fn take(setup: &Setup, block: &Block) {
             let source = unindented(&read(path));
             assert!(source.contains(&shown), "{path} does not hold\n{shown}");
         }
-        Some(("sh", "later")) => {
-            let help = setup.hotshoe(&["config", "-h"]).stdout;
-            for command in block.text.lines() {
-                let name = command.strip_prefix("hotshoe config ").unwrap();
-                let name = name.split(' ').next().unwrap();
-                assert!(help.contains(&format!("\n  {name} ")), "{command}");
-            }
-        }
         Some((_, name)) => {
             setup.file(name, block.text.as_bytes());
         }
@@ -61,6 +53,20 @@ fn unindented(code: &str) -> String {
     plain.map(|line| format!("{line}\n")).collect()
 }
 
+/// Ctrl-C for the host, as the guide says; whoever watches it ends with it.
+fn stop(started: &mut Vec<(TestHost<'_>, String)>) {
+    for (index, (mut started, printed)) in started.drain(..).enumerate() {
+        if index == 0 {
+            started.signal(Signal::INT);
+        }
+        started.assert_exit(0);
+        let stdout = String::from_utf8(started.stdout()).unwrap();
+        let rest = stdout.strip_prefix(&printed).unwrap();
+        let goodbye = ["", "the host says goodbye: stopping\n"];
+        assert_eq!(rest, goodbye[index]);
+    }
+}
+
 #[test]
 fn every_command_of_the_guide_does_what_it_shows() {
     let _turn = DefaultPort::take();
@@ -70,14 +76,13 @@ fn every_command_of_the_guide_does_what_it_shows() {
     tour.walk(
         &read(GUIDE),
         |command, tour| {
+            if command.starts_with("hotshoe config watch") {
+                return Step::Start(command.to_owned(), None);
+            }
             if !command.starts_with("hotshoe run ") {
                 return Step::Run;
             }
-            // One host of the name at a time: Ctrl-C, as the guide says.
-            for (mut host, _) in tour.started.drain(..) {
-                host.signal(Signal::INT);
-                host.assert_exit(0);
-            }
+            stop(&mut tour.started);
             Step::Start(command.to_owned(), Some(" ready instances=1 "))
         },
         |block| take(&setup, block),
@@ -88,6 +93,9 @@ fn every_command_of_the_guide_does_what_it_shows() {
         "patch",
         "history",
         "rollback",
+        "confirm",
+        "diff",
+        "watch",
         "--dry-run",
         "--if-match",
         "--token-file",
@@ -97,17 +105,64 @@ fn every_command_of_the_guide_does_what_it_shows() {
         assert!(shown, "`{word}` is in no block");
     }
     assert_eq!(tour.started.len(), 1);
-    let (mut host, _) = tour.started.pop().unwrap();
-    host.stop();
+    stop(&mut tour.started);
+}
+
+/// The rows of the table with that head, without the mark that opens each.
+fn rows<'a>(guide: &'a str, head: &str) -> impl Iterator<Item = &'a str> {
+    let (_, table) = guide.split_once(head).unwrap();
+    let lines = table.lines().skip(2);
+    lines.map_while(|line| line.strip_prefix("| `"))
+}
+
+/// Every Rust file below a folder, tests apart.
+fn sources(folder: &Path, texts: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_test = path.file_stem().is_some_and(|name| name == "tests");
+        if path.is_dir() && !is_test {
+            sources(&path, texts);
+        } else if path.extension().is_some_and(|end| end == "rs") && !is_test {
+            texts.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// Each code that plugin or store say at start or stop, and none that they do not say.
+#[test]
+fn every_code_of_a_start_has_its_row() {
+    let mut texts = Vec::new();
+    for folder in [
+        "plugins/dynamic-config/src",
+        "host/src/services/config",
+        "host/src/machine/store",
+    ] {
+        sources(&workspace_root().join(folder), &mut texts);
+    }
+    let mut said = BTreeSet::new();
+    for text in &texts {
+        for quoted in text.split("\"config-").skip(1) {
+            let (code, _) = quoted.split_once('"').unwrap();
+            let is_code = |c: char| c.is_ascii_lowercase() || c == '-';
+            if code.chars().all(is_code) && !code.ends_with('-') {
+                said.insert(format!("config-{code}"));
+            }
+        }
+    }
+    let guide = read(GUIDE);
+    let told: BTreeSet<String> = rows(&guide, "| Code | What to do |")
+        .map(|row| row.split('`').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(told, said);
 }
 
 /// Each slug of the server's one table with its status, and nothing that no server says.
 #[test]
 fn every_error_has_its_row() {
     let table = read("plugins/dynamic-config/src/error.rs");
-    let (_, rows) = table.split_once("\nslugs! {\n").unwrap();
-    let (rows, _) = rows.split_once("\n}").unwrap();
-    let mut served: Vec<(String, String)> = rows
+    let (_, slugs) = table.split_once("\nslugs! {\n").unwrap();
+    let (slugs, _) = slugs.split_once("\n}").unwrap();
+    let mut served: Vec<(String, String)> = slugs
         .lines()
         .map(|row| {
             let words: Vec<&str> = row.split_whitespace().collect();
@@ -116,9 +171,7 @@ fn every_error_has_its_row() {
         })
         .collect();
     let guide = read(GUIDE);
-    let mut told: Vec<(String, String)> = guide
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
+    let mut told: Vec<(String, String)> = rows(&guide, "| Error | Status |")
         .map(|row| {
             let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
             assert_eq!(cells.len(), 3, "{row}");

@@ -7,8 +7,10 @@
 
 mod cli;
 mod config_api;
+mod config_cli;
 mod conformance;
 mod fixtures;
+mod live_config;
 mod readme;
 mod spark;
 mod third_party;

@@ -230,7 +230,6 @@ impl Lock {
     pub fn text(&self) -> String {
         let mut text = format!("{HEAD}format = {FORMAT}\n");
         for record in &self.records {
-            let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
             // Writing to a String cannot fail.
             let _ = write!(
                 text,
@@ -321,7 +320,7 @@ pub enum Named {
 }
 
 impl Difference {
-    /// The instance, what the lock says, and what there is.
+    /// The instance, what would have been right, and what there is.
     #[must_use]
     pub fn words(&self) -> (&str, String, String) {
         let described = |record: &LockedLibrary| {
@@ -329,11 +328,15 @@ impl Difference {
             format!("library {library}, {}", record.bytes_text())
         };
         match self {
-            Self::Missing(found) => (&found.name, "no record".to_owned(), described(found)),
+            Self::Missing(found) => (
+                &found.name,
+                format!("a record of {}", described(found)),
+                "none of that name".to_owned(),
+            ),
             Self::Stale(locked) => (
                 &locked.name,
-                described(locked),
-                "no such instance".to_owned(),
+                "an instance of that name".to_owned(),
+                format!("only a record of {}", described(locked)),
             ),
             Self::Bytes { locked, found } => {
                 (&locked.name, locked.bytes_text(), found.bytes_text())
@@ -368,6 +371,25 @@ struct File {
     format: u32,
     #[serde(default)]
     library: Vec<toml::Spanned<LockedLibrary>>,
+}
+
+/// A string of one line, whatever it holds: `flat` refuses the others.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            // Also what an editor may take for the end of the line, or would not show.
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// A parser bounds tables within tables, and the parts of a dotted key, each alone; together they build a tree that overflows

@@ -237,9 +237,10 @@ pub fn judge_signature(
             format!("a signature in {beside}"),
             "no such file",
         )
-        .fix(
-            "fetch the signature from its author, or, with a key of your own: hotshoe sign KEY LIB",
-        ));
+        .fix(format!(
+            "fetch the signature from its author, or, with a key of your own: hotshoe sign KEY {}",
+            printable_path(library)
+        )));
     };
     let fields =
         Fields::read(text, SIGNATURE).map_err(|fault| misread(library, &beside, &fault))?;

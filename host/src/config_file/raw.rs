@@ -237,6 +237,7 @@ fn check_trust(table: &TrustTable, cursor: &mut Cursor<'_, '_, '_>) {
         let problem = cursor
             .warning_at("keys", "unused-keys", &sentence)
             .wanted("require = \"signed\" beside it")
+            .found("keys without it")
             .fix("add `require = \"signed\"` to [trust], or remove `keys`");
         cursor.add(problem);
     }

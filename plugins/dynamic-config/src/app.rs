@@ -73,7 +73,7 @@ impl App {
         Self {
             slots: Slots::new(plan.limits.connections, plan.limits.watchers),
             rates: Rates::new(plan.limits.rate),
-            hub: Hub::default(),
+            hub: Hub::new(plan.history_generations()),
             metrics: Arc::new(Metrics::new(queue.apply_seconds())),
             plan,
             facts,

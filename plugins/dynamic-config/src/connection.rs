@@ -177,8 +177,8 @@ impl Server {
                 return;
             }
         }
-        let lingering = linger(connection.into_parts().io.into_inner());
-        tokio::pin!(lingering);
+        // On the heap of its own: a connection does not carry the buffer of its end around all its life.
+        let mut lingering = Box::pin(linger(connection.into_parts().io.into_inner()));
         tokio::select! {
             () = &mut lingering => return,
             () = finishing(&mut self.stage) => {}

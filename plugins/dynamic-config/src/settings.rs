@@ -328,6 +328,11 @@ impl Plan {
         })
     }
 
+    /// As many as the store keeps, unless their bytes are too many.
+    pub(crate) fn history_generations(&self) -> usize {
+        self.history_generations.unwrap_or(1_000) as usize
+    }
+
     /// What the host's store is told.
     pub(crate) fn store_settings(&self) -> Value {
         let mut members = Map::new();

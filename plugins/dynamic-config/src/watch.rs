@@ -61,6 +61,7 @@ const BYE: Bytes = Bytes::from_static(b"event: bye\ndata: {\"reason\":\"stopping
 pub(crate) struct Hub {
     signal: watch::Sender<Signal>,
     frames: Mutex<Frames>,
+    frames_max: usize,
 }
 
 /// What wakes a watcher.
@@ -150,7 +151,7 @@ fn event(id: u64, name: &str, data: &str) -> Bytes {
 }
 
 impl Frames {
-    fn push(&mut self, generation: Generation) {
+    fn push(&mut self, generation: Generation, frames_max: usize) {
         let follows = |last: &Arc<Generation>| last.number == generation.parent;
         if !self.held.back().is_some_and(follows) {
             self.held.clear();
@@ -158,7 +159,7 @@ impl Frames {
         }
         self.bytes += generation.len();
         self.held.push_back(Arc::new(generation));
-        while self.held.len() > 1 && (self.held.len() > FRAMES_MAX || self.bytes > FRAMES_BYTES_MAX)
+        while self.held.len() > 1 && (self.held.len() > frames_max || self.bytes > FRAMES_BYTES_MAX)
         {
             self.bytes -= self.held.pop_front().map_or(0, |oldest| oldest.len());
         }
@@ -177,16 +178,16 @@ impl Frames {
     }
 }
 
-impl Default for Hub {
-    fn default() -> Self {
+impl Hub {
+    /// No frame outlives the history, which keeps `generations`.
+    pub(crate) fn new(generations: usize) -> Self {
         Self {
             signal: watch::channel(Signal::default()).0,
             frames: Mutex::default(),
+            frames_max: FRAMES_MAX.min(generations),
         }
     }
-}
 
-impl Hub {
     fn frames(&self) -> MutexGuard<'_, Frames> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,7 +235,7 @@ impl Hub {
             .filter(|entry| entry.generation > known)
         {
             ops.extend(entry.item["op"].as_str().map(str::to_owned));
-            frames.push(Generation::of(entry));
+            frames.push(Generation::of(entry), self.frames_max);
         }
         drop(frames);
         self.signal
@@ -299,7 +300,8 @@ pub(crate) fn watch(ask: Ask) -> Result<Response, Problem> {
         heartbeat,
         cursor: last.unwrap_or_else(|| current.saturating_sub(1)),
         newest: current,
-        must_reset: last.is_some_and(|last| last > current),
+        must_reset: false,
+        asked: last,
         confirmed: seen,
         behind: VecDeque::new(),
         greeted: false,
@@ -331,6 +333,8 @@ struct Watcher {
     /// What was current when it came: `cfg-watch` may not have seen it yet.
     newest: u64,
     must_reset: bool,
+    /// Where it says it was, until that was looked up.
+    asked: Option<u64>,
     /// The number of the confirmation that was sent last.
     confirmed: u64,
     /// Read from the history and not sent yet; empty for one that keeps up.
@@ -352,6 +356,9 @@ impl Watcher {
         loop {
             let signal = self.signal.borrow_and_update().clone();
             self.newest = self.newest.max(signal.newest);
+            if let Some(asked) = self.asked.take() {
+                self.must_reset = !self.knows(asked).await?;
+            }
             if self.must_reset || self.cursor < self.newest {
                 let bytes = self.generation().await?;
                 return Some((bytes, self));
@@ -415,6 +422,18 @@ impl Watcher {
             }
         }
         Some(self.behind.pop_front())
+    }
+
+    /// Whether a generation is in the history; `None` where the store cannot be asked any more.
+    async fn knows(&self, generation: u64) -> Option<bool> {
+        if generation == 0 || generation > self.newest {
+            return Some(false);
+        }
+        if self.app.hub.frames().at(generation).is_some() {
+            return Some(true);
+        }
+        let page = self.read(generation.checked_add(1), 1).await?;
+        Some(page.first().is_some_and(|first| first.number == generation))
     }
 
     async fn current(&self) -> Option<Arc<Generation>> {
@@ -508,19 +527,21 @@ mod tests {
     fn frames_are_a_run_without_gaps_and_of_a_bounded_size() {
         let mut frames = Frames::default();
         for number in 2..=400 {
-            frames.push(entry(number, number - 1, 1));
+            frames.push(entry(number, number - 1, 1), FRAMES_MAX);
         }
         assert_eq!(frames.held.len(), FRAMES_MAX);
         assert_eq!(frames.after(399).unwrap().number, 400);
         assert!(frames.after(400).is_none() && frames.after(100).is_none());
         // After a recovery numbers may skip; the parent says that nothing is missing.
-        frames.push(entry(500, 400, 1));
+        frames.push(entry(500, 400, 1), FRAMES_MAX);
         assert_eq!(frames.after(400).unwrap().number, 500);
         assert_eq!(frames.after(450).unwrap().number, 500);
-        frames.push(entry(601, 600, 1));
+        frames.push(entry(501, 500, 1), 2);
+        assert_eq!(frames.held.len(), 2);
+        frames.push(entry(601, 600, 1), FRAMES_MAX);
         assert_eq!(frames.held.len(), 1);
         for number in 602..=610 {
-            frames.push(entry(number, number - 1, 100 << 10));
+            frames.push(entry(number, number - 1, 100 << 10), FRAMES_MAX);
         }
         assert!(frames.bytes <= FRAMES_BYTES_MAX && frames.held.len() >= 4);
         let held: usize = frames.held.iter().map(|held| held.len()).sum();

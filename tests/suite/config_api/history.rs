@@ -1,4 +1,4 @@
-//! Generations that were: C32 (its diff comes with `/v1/diff`) and C33's answers.
+//! Generations that were: C32 (its differences are in `confirm.rs`) and C33's answers.
 
 use super::*;
 

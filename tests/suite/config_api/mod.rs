@@ -1,18 +1,22 @@
 //! The cases of config-api §16 through the real binary: what a client on the wire sees, byte for byte.
 //!
-//! Q is the quickstart profile, D the standard one with a touch of 10. Until the journal lands both keep their value in
-//! memory, so a change answers `"durable":false`. Ports are ephemeral wherever the case is not about 9999.
+//! Q is the quickstart profile, D the standard one with a touch of 10. Both keep their value in memory here unless a case
+//! is about the journal, so a change answers `"durable":false`. Ports are ephemeral wherever the case is not about 9999.
 
 mod address;
 mod bodies;
 mod conditions;
+mod confirm;
 mod demo;
+mod description;
 mod edits;
 mod framing;
 mod guards;
 mod history;
+mod more;
 mod script;
 mod stream;
+mod watch;
 
 use hotshoe_tests::{Entry, Setup, TestHost, artifacts, http};
 use serde_json::{Map, Value, json};
@@ -69,6 +73,18 @@ fn with_schema(schema: &Value, initial: &str) -> Setup {
     let entry = standard_without_touch()
         .set(&format!("schema = {:?}", path.display().to_string()))
         .set(&format!("initial = {initial}"));
+    setup.entries("", &[entry]);
+    setup
+}
+
+/// The same with one more setting.
+fn with_schema_and(schema: &Value, initial: &str, setting: &str) -> Setup {
+    let setup = Setup::new();
+    let path = setup.file("schema.json", schema.to_string().as_bytes());
+    let entry = standard_without_touch()
+        .set(&format!("schema = {:?}", path.display().to_string()))
+        .set(&format!("initial = {initial}"))
+        .set(setting);
     setup.entries("", &[entry]);
     setup
 }
@@ -134,6 +150,7 @@ impl<'a> Served<'a> {
             _ => http::exchange(&mut stream, &request),
         };
         assert_fixed_headers(&response, path);
+        description::judge(self, method, path, headers, &response);
         response
     }
 

@@ -1,11 +1,11 @@
-//! C9: the commands of config-api §6 in order, as curl shows them. Without `confirm` and `/v1/diff`, which come with the
-//! journal: the change that waits for confirmation there is a plain one here.
+//! C9: the commands of config-api §6 in order, as curl shows them, on a value in memory and without `confirm`: whole and
+//! durable they are in `confirm.rs`.
 
 use super::*;
 
 /// `curl -i`, read strictly.
 #[track_caller]
-fn shown(served: &Served<'_>, path: &str, arguments: &[&str]) -> http::Response {
+pub(super) fn shown(served: &Served<'_>, path: &str, arguments: &[&str]) -> http::Response {
     let url = format!("http://{}{path}", served.localhost());
     let mut all = vec!["-4", "-i"];
     all.extend(arguments);
@@ -16,7 +16,7 @@ fn shown(served: &Served<'_>, path: &str, arguments: &[&str]) -> http::Response 
 
 /// Status and body are exactly these, and the length and the generation say so.
 #[track_caller]
-fn assert_shown(response: &http::Response, generation: u64, body: &str) {
+pub(super) fn assert_shown(response: &http::Response, generation: u64, body: &str) {
     assert_eq!(
         (response.status, response.text()),
         (200, format!("{body}\n"))
@@ -29,7 +29,7 @@ fn assert_shown(response: &http::Response, generation: u64, body: &str) {
 
 /// A refusal that is exactly that, but for `detail` and `hint`.
 #[track_caller]
-fn assert_refused(response: &http::Response, body: &str) {
+pub(super) fn assert_refused(response: &http::Response, body: &str) {
     let expected: Value = serde_json::from_str(body).unwrap();
     let slug = expected["type"].as_str().unwrap();
     let slug = slug.strip_prefix("urn:hotshoe:config:").unwrap();

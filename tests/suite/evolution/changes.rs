@@ -80,7 +80,8 @@ fn programs() -> Vec<PathBuf> {
     workshop.write(
         "Cargo.toml",
         &format!(
-            "[workspace]\nresolver = \"3\"\nmembers = {members:?}\n[profile.dev]\ndebug = false\n"
+            "[workspace]\nresolver = \"3\"\nmembers = {members:?}\n[profile.dev.package.copies0]\ndebug = false\n\
+             [profile.dev.package.copies1]\ndebug = false\n"
         ),
     );
     let changes: Vec<&Change> = all().collect();

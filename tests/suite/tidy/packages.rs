@@ -7,7 +7,7 @@ use std::fs;
 use toml::{Table, Value as Toml};
 
 /// Licence expressions that a dependency may have: all of them let Hotshoe be used under its own.
-const LICENSES: [&str; 17] = [
+const LICENSES: [&str; 18] = [
     "MIT OR Apache-2.0",
     "Apache-2.0 OR MIT",
     "MIT/Apache-2.0",
@@ -19,6 +19,7 @@ const LICENSES: [&str; 17] = [
     "ISC",
     "Zlib",
     "BSD-3-Clause",
+    "MIT OR Apache-2.0 OR BSD-1-Clause",
     "MIT AND BSD-3-Clause",
     "Unlicense OR MIT",
     "Unlicense/MIT",

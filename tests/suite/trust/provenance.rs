@@ -1,7 +1,7 @@
 //! Lock and signatures through the real binary: what they pin is what runs, what they do not fit runs nothing, and every
 //! command of `docs/provenance.md` does what it says there.
 
-use hotshoe_tests::{Entry, Finished, Setup, artifacts};
+use hotshoe_tests::{Entry, Finished, Setup, artifacts, assert_snapshot};
 use std::{
     ffi::OsString,
     fs,
@@ -203,6 +203,69 @@ fn a_library_does_not_leave_the_lock_by_renaming_itself() {
     bytes[at..at + to.len()].copy_from_slice(to);
     fs::write(&path, bytes).unwrap();
     refused(&setup, &[], "hash-mismatch");
+}
+
+/// A plugin that finds another library beside itself, and that library.
+const BRINGS: &str = r#"
+#define MANIFEST "HOTSHOE-MANIFEST 1\nname=brings\nversion=0.1.0\nabi=1.0.0\nsymbol=hotshoe_root_module_brings\n" \
+    "components=driver\npanic=unwind\nprofile=debug\ntarget=x86_64-unknown-linux-gnu\nEND\n"
+__attribute__((section(".hotshoe"), used)) static const char manifest[sizeof(MANIFEST) - 1] = MANIFEST;
+const char hotshoe_root_module_brings[1024] = {1};
+int beside(void);
+int call(void) { return beside(); }
+"#;
+
+/// Compiles C in the folder of the config, with the compiler that every Rust program here is linked with.
+fn cc(setup: &Setup, library: &str, source: &str, arguments: &[&str]) -> PathBuf {
+    setup.file("source.c", source.as_bytes());
+    let mut command = Command::new("cc");
+    command.args(["-shared", "-fPIC", "-o", library, "source.c"]);
+    setup.place(&mut command);
+    assert!(command.args(arguments).status().unwrap().success());
+    setup.folder().join(library)
+}
+
+/// What a library brings along runs as well: the lock pins it, and a signature, which does not cover it, is not enough.
+#[test]
+fn a_library_s_neighbours_are_pinned_with_it() {
+    let setup = Setup::new();
+    let beside = cc(
+        &setup,
+        "libbeside.so",
+        "int beside(void) { return 1; }",
+        &[],
+    );
+    let link = ["-L.", "-l:libbeside.so", "-Wl,-rpath,$ORIGIN"];
+    let brings = cc(&setup, "libbrings.so", BRINGS, &link);
+    let entry = Entry::of("brings", &brings).key("stage = \"directory\"");
+    setup.entries("", std::slice::from_ref(&entry));
+    let text = lock(&setup);
+    let pinned = format!("file = \"libbeside.so\", sha256 = \"{}\"", sha256(&beside));
+    assert!(text.contains(&pinned), "{text}");
+    setup
+        .hotshoe(&["lock", "--check", "hotshoe.toml"])
+        .assert_code(0);
+    cc(
+        &setup,
+        "libbeside.so",
+        "int beside(void) { return 2; }",
+        &[],
+    );
+    let run = refused(&setup, &[], "hash-mismatch");
+    let found = run.problems("hash-mismatch")[0].text_of("found");
+    assert!(found.contains(&sha256(&beside)), "{run:#?}");
+
+    fs::remove_file(lock_path(&setup)).unwrap();
+    let key = keygen(&setup, "key");
+    sign(&setup, "key", &brings);
+    setup.entries(&signed_by(&[&key]), &[entry]);
+    let run = refused(&setup, &[], "unsigned");
+    assert!(
+        run.problems("unsigned")[0]
+            .text_of("found")
+            .contains("libbeside.so"),
+        "{run:#?}"
+    );
 }
 
 #[test]
@@ -628,6 +691,90 @@ fn verify_says_who_signed_and_judges_every_library() {
     );
     let text = setup.hotshoe(&["sign", "ours", "hotshoe.toml"]);
     text.assert_code(3);
+}
+
+/// Every refusal of this file, once, as an operator reads it.
+#[test]
+fn the_texts_are_as_they_were_reviewed() {
+    let setup = with_libraries(&["a"]);
+    let (key, other) = (keygen(&setup, "key"), keygen(&setup, "other"));
+    let a = path_of(&setup, "a");
+    let mut text = String::new();
+    let mut told = |arguments: &[&str]| {
+        let finished = setup.hotshoe(arguments);
+        assert!(finished.code > Some(1), "{arguments:?}: {finished:#?}");
+        text.push_str(&format!("$ hotshoe {}\n", arguments.join(" ")));
+        text.push_str(&without_chance(&finished.stderr, &setup));
+    };
+    let (check, verify) = (
+        &["check", "hotshoe.toml"][..],
+        &["verify", "plugins/liba.so"][..],
+    );
+    entries(&setup, "", &["a"]);
+    told(&["check", "--locked", "hotshoe.toml"]);
+    lock(&setup);
+    entries(&setup, "", &["a", "b"]);
+    fs::copy(&a, path_of(&setup, "b")).unwrap();
+    told(&["check", "--locked", "hotshoe.toml"]);
+    tamper(&a);
+    told(check);
+    told(&["lock", "--check", "hotshoe.toml"]);
+    fs::write(lock_path(&setup), "format = 2\n").unwrap();
+    told(check);
+    fs::remove_file(lock_path(&setup)).unwrap();
+    entries(&setup, &signed_by(&[&key]), &["a"]);
+    told(check);
+    told(verify);
+    sign(&setup, "other", &a);
+    told(check);
+    fs::write(signature_of(&a), "hotshoe-signature 1\nkey=0\n").unwrap();
+    told(verify);
+    sign(&setup, "key", &a);
+    let theirs = fs::read_to_string(&other)
+        .unwrap()
+        .trim()
+        .rsplit('=')
+        .next()
+        .unwrap()
+        .to_owned();
+    let ours = fs::read_to_string(&key)
+        .unwrap()
+        .trim()
+        .rsplit('=')
+        .next()
+        .unwrap()
+        .to_owned();
+    let signature = fs::read_to_string(signature_of(&a)).unwrap();
+    fs::write(signature_of(&a), signature.replace(&ours, &theirs)).unwrap();
+    told(verify);
+    fs::write(signature_of(&a), signature).unwrap();
+    tamper(&a);
+    told(verify);
+    told(&["keygen", "key"]);
+    told(&["sign", "key.pub", "plugins/liba.so"]);
+    fs::write(&key, "hotshoe-public-key 1\nkey=0\n").unwrap();
+    told(check);
+    entries(&setup, "[trust]\nrequire = \"signed\"\n", &["a"]);
+    told(check);
+    assert_snapshot("provenance", &text);
+}
+
+/// Folders, digests, keys and sizes as words.
+fn without_chance(text: &str, setup: &Setup) -> String {
+    let text = text.replace(&setup.folder().display().to_string(), "FOLDER");
+    let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    words
+        .map(|word| {
+            let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            let hex = bare.len() == 64 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let size = bare.len() > 5 && bare.bytes().all(|byte| byte.is_ascii_digit());
+            match (hex, size) {
+                (true, _) => word.replace(bare, "<hex>"),
+                (_, true) => word.replace(bare, "<size>"),
+                _ => word.to_owned(),
+            }
+        })
+        .collect()
 }
 
 /// Each `sh` block is run where `hotshoe.toml` lies; a `text` block below it is what it prints, `…` standing for anything.

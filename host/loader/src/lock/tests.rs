@@ -67,7 +67,7 @@ fn what_is_no_lock_is_refused_with_its_place() {
     let parts = vec!["a"; 80].join(".");
     let deeper = format!("format = 1\nx = {}", format!("{{ {parts} = ").repeat(80));
     check(&deeper, 2, 8, "dotted");
-    check("format = 1\n['a']\n\"b\\\".\"   .c = 1", 3, 11, "dotted");
+    check("format = 1\n['a']\n\"b\\\".\"   .c = 1", 3, 10, "dotted");
     check("format = 1\nx = \"\"\"\n.", 2, 5, "several lines");
     assert!(Lock::parse(b"format = 1 # v1.0 \"\n").is_ok());
     let long = vec![b'#'; usize::try_from(LOCK_BYTES_MAX).expect("fits") + 1];

@@ -34,6 +34,7 @@ pub(super) fn read(path: &Path, policy: &Policy) -> Result<Reading, Refusal> {
     let mut warnings = Vec::new();
     #[cfg(unix)]
     access::judge(path, &before, policy, &mut warnings)?;
+    settle(path, &file, &before)?;
     let bytes = read_whole(path, &mut file, &before)?;
     Ok(Reading { bytes, warnings })
 }
@@ -142,6 +143,51 @@ fn judge_size(path: &Path, meta: &Metadata, policy: &Policy) -> Result<(), Refus
         size(meta.len()),
     )
     .fix("build it in release and strip it: cargo build --release, strip -s"))
+}
+
+/// Waits until a write from now on would show in the file's times.
+///
+/// Before Linux 6.13 the kernel stamps a file with the time of its last tick: a write that follows another within one tick leaves the same
+/// stamp, and half of each could be read. So a file that was changed within the last ticks is waited for, once, and refused
+/// if it was changed again meanwhile; any other costs nothing. What no time shows is a writer that rests half-way in a file
+/// which it did not cut first: a lock file or a signature sees that.
+#[cfg(unix)]
+fn settle(path: &Path, file: &File, before: &Metadata) -> Result<(), Refusal> {
+    use std::{
+        os::unix::fs::MetadataExt as _,
+        time::{Duration, SystemTime},
+    };
+    /// Two ticks of the slowest clock that Linux is built with (HZ=100).
+    const TICKS: Duration = Duration::from_millis(20);
+    let (Ok(s), Ok(ns)) = (
+        u64::try_from(before.ctime()),
+        u64::try_from(before.ctime_nsec()),
+    ) else {
+        return Ok(());
+    };
+    let changed_at = Duration::from_secs(s) + Duration::from_nanos(ns);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    // A time to come is another machine's: no write of now is stamped with it.
+    let Some(age) = now.checked_sub(changed_at) else {
+        return Ok(());
+    };
+    if age >= TICKS {
+        return Ok(());
+    }
+    std::thread::sleep(TICKS - age);
+    let after = file.metadata().map_err(|error| cannot_open(path, &error))?;
+    if stamp(&after) == stamp(before) {
+        Ok(())
+    } else {
+        Err(changed(path, before, &after, before.len()))
+    }
+}
+
+#[cfg(not(unix))]
+fn settle(_: &Path, _: &File, _: &Metadata) -> Result<(), Refusal> {
+    Ok(())
 }
 
 /// Reads what the metadata promised, and not a byte of a file that does not begin like a library more than it takes to say so.
@@ -354,6 +400,23 @@ mod tests {
                     "{change}"
                 ),
             }
+        }
+    }
+
+    /// Where the clock of a file's times stands still for milliseconds (before Linux 6.13) this fails without the wait.
+    #[test]
+    fn a_write_after_the_wait_shows() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let path = folder.path().join("libx.so");
+        for round in 0..20 {
+            fs::write(&path, b"one way").expect("write");
+            let file = open(&path).expect("open");
+            let before = file.metadata().expect("metadata");
+            settle(&path, &file, &before).expect("nobody else writes");
+            let settled = stamp(&file.metadata().expect("metadata"));
+            fs::write(&path, b"another").expect("write");
+            let after = stamp(&file.metadata().expect("metadata"));
+            assert_ne!(settled, after, "round {round}");
         }
     }
 

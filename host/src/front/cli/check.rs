@@ -11,7 +11,13 @@ use hotshoe::{
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
-pub(super) fn check(file: &Path, as_json: bool, locked: bool, verbose: bool, format: LogFormat) -> ExitCode {
+pub(super) fn check(
+    file: &Path,
+    as_json: bool,
+    locked: bool,
+    verbose: bool,
+    format: LogFormat,
+) -> ExitCode {
     let loaded = config_file::load(file);
     let mut problems = loaded.problems;
     let merged = loaded

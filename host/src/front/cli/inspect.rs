@@ -36,8 +36,12 @@ pub(super) fn inspect(
                     report::detail(&problem, format);
                 }
                 match as_json {
-                    true => answers
-                        .push(json!({ "file": library.display().to_string(), "problem": problem })),
+                    true => answers.push(json!({
+                        "file": library.display().to_string(),
+                        "what": problem.found,
+                        "inspection": null,
+                        "problem": problem,
+                    })),
                     false => report::problem(&problem, format),
                 }
             }

@@ -5,6 +5,7 @@
 //! then is it answered.
 
 mod journal;
+mod sets;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -22,6 +23,7 @@ use hotshoe_abi::{
 use journal::{Disk, Journal, Lines, Opening, RealDisk};
 use parking_lot::{Condvar, Mutex, RwLock};
 use serde_json::json;
+use sets::{Document, EncodedSet, Shared};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -39,6 +41,7 @@ use wire::{
 use writer::Writer;
 
 pub use journal::Recover;
+pub(crate) use sets::{ConfigSet, Pin};
 
 /// Changes that wait for one topic's writer; one more is `busy` (config-api §12).
 const QUEUE_LEN_MAX: usize = 4096;
@@ -48,52 +51,6 @@ const GROUP_LEN_MAX: usize = 64;
 
 /// How often a waiter looks whether its component was closed, beside being woken by every change.
 const CLOSED_POLL: Duration = Duration::from_millis(50);
-
-/// Everything that readers can see at one moment. Immutable.
-#[derive(Debug, Default)]
-pub(crate) struct ConfigSet {
-    pub(crate) epoch: u64,
-    topics: BTreeMap<String, Document>,
-}
-
-#[derive(Debug, Clone)]
-struct Document {
-    generation: u64,
-    bytes: Arc<[u8]>,
-}
-
-/// Keeps a config set alive, for a task and all its attempts.
-#[derive(Debug, Clone)]
-pub(crate) struct Pin(Arc<ConfigSet>);
-
-impl Pin {
-    pub(crate) fn epoch(&self) -> u64 {
-        self.0.epoch
-    }
-
-    /// The set as bytes; [`ConfigService::install`] reads them.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let topics = self.0.topics.iter().map(|(name, document)| {
-            (
-                name.clone(),
-                document.generation,
-                String::from_utf8_lossy(&document.bytes).into_owned(),
-            )
-        });
-        let encoded = EncodedSet {
-            epoch: self.0.epoch,
-            topics: topics.collect(),
-        };
-        serde_json::to_vec(&encoded).expect("a set of strings and numbers is JSON")
-    }
-}
-
-/// A config set on its way to another process: topic, generation, canonical document.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct EncodedSet {
-    epoch: u64,
-    topics: Vec<(String, u64, String)>,
-}
 
 /// Who calls: a checker may not wait for the writer that waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,15 +113,6 @@ impl Readers {
         let of_topic = self.0.iter().filter(move |((name, _), _)| name == topic);
         of_topic.map(|((_, reader), reading)| (reader.as_str(), reading))
     }
-}
-
-struct Shared {
-    current: RwLock<Arc<ConfigSet>>,
-    /// Sets that somebody may still pin; the current one is kept by `current`.
-    sets: Mutex<BTreeMap<u64, Weak<ConfigSet>>>,
-    /// The newest epoch. Leaked, 8 bytes a host: plugins read it for as long as they like.
-    word: &'static AtomicU64,
-    closed: AtomicBool,
 }
 
 struct Topic {
@@ -643,62 +591,6 @@ impl ConfigService {
             // Waits for a commit that is under way; then the folder is free for another host.
             drop(topic.journal.lock().take());
         }
-    }
-}
-
-impl Shared {
-    fn set(&self, epoch: u64) -> Result<Arc<ConfigSet>, Failure> {
-        let set = self.sets.lock().get(&epoch).and_then(Weak::upgrade);
-        set.ok_or_else(|| {
-            failure(
-                failure_kind::EPOCH,
-                format!("nobody pins the config set of epoch {epoch}"),
-            )
-        })
-    }
-
-    /// Keeps a set that was made elsewhere; current where it is newer than what is.
-    fn install(&self, set: ConfigSet) -> Arc<ConfigSet> {
-        let mut current = self.current.write();
-        let mut sets = self.sets.lock();
-        if let Some(known) = sets
-            .get(&set.epoch)
-            .and_then(Weak::upgrade)
-            .filter(|known| known.epoch > 1)
-        {
-            return known;
-        }
-        let set = Arc::new(set);
-        sets.retain(|_, set| set.strong_count() > 0);
-        sets.insert(set.epoch, Arc::downgrade(&set));
-        if set.epoch > current.epoch {
-            *current = Arc::clone(&set);
-            self.word.store(set.epoch, Ordering::Release);
-        }
-        set
-    }
-
-    /// Swaps in a set with one topic's new entry, then advances the word.
-    fn publish(&self, topic: &str, entry: &store::Entry) {
-        let mut current = self.current.write();
-        let document = Document {
-            generation: entry.generation,
-            bytes: Arc::clone(&entry.document),
-        };
-        let mut topics = current.topics.clone();
-        topics.insert(topic.to_owned(), document);
-        let set = Arc::new(ConfigSet {
-            epoch: current.epoch + 1,
-            topics,
-        });
-        let mut sets = self.sets.lock();
-        sets.retain(|_, set| set.strong_count() > 0);
-        sets.insert(set.epoch, Arc::downgrade(&set));
-        drop(sets);
-        let epoch = set.epoch;
-        *current = set;
-        // After the swap: whoever sees the word finds the set.
-        self.word.store(epoch, Ordering::Release);
     }
 }
 

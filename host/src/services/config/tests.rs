@@ -206,7 +206,11 @@ fn what_was_answered_is_there_after_a_restart() {
     assert_eq!(value(&service), "{\"value\":30}");
     let ops = [(3, "touch"), (2, "put"), (1, "initial")];
     assert_eq!(history(&service), ops.map(|(g, op)| (g, op.to_owned())));
-    assert_eq!(place.segments()[0].1, bytes, "a healthy store is left as it is");
+    assert_eq!(
+        place.segments()[0].1,
+        bytes,
+        "a healthy store is left as it is"
+    );
     // Declared again while it runs: the same store.
     assert_eq!(declare(&service).unwrap().generation, 3);
     assert_eq!(generation(&service, put(1)), 4);
@@ -222,7 +226,10 @@ fn a_topic_in_memory_writes_nothing() {
     assert!(!place.root.path().join("state").exists());
     let changed = declare(&service).unwrap_err();
     assert_eq!(changed.code, "config-bad-setting");
-    for bad in [r#"{"state":"disk"}"#, r#"{"state":"dir","state_dir":"here"}"#] {
+    for bad in [
+        r#"{"state":"disk"}"#,
+        r#"{"state":"dir","state_dir":"here"}"#,
+    ] {
         let other = place.service(Recover::No);
         let refused = declare_as(&other, VALUE, "{\"value\":10}", bad).unwrap_err();
         assert_eq!(refused.code, "config-bad-setting", "{bad}");
@@ -245,7 +252,10 @@ fn a_group_is_one_sync() {
     assert_eq!(place.disk.syncs.load(Ordering::SeqCst), before + 1);
     let generations: Vec<_> = answers.iter().flatten().map(|a| a.generation).collect();
     assert_eq!(generations, (2..=51).collect::<Vec<u64>>());
-    assert_eq!(answers[25].as_ref().unwrap_err().slug, "generation-mismatch");
+    assert_eq!(
+        answers[25].as_ref().unwrap_err().slug,
+        "generation-mismatch"
+    );
     assert_eq!(status(&service)["generation"], 51);
 }
 
@@ -280,7 +290,10 @@ fn the_way_back_has_its_room() {
     let place = Place::new();
     let service = place.service(Recover::No);
     declare(&service).unwrap();
-    assert_eq!(generation(&service, provisional(20, Duration::from_millis(50))), 2);
+    assert_eq!(
+        generation(&service, provisional(20, Duration::from_millis(50))),
+        2
+    );
     place.disk.reserve.store(true, Ordering::SeqCst);
     assert_eq!(wait(&service, 2), 3);
     assert_eq!(value(&service), "{\"value\":10}");
@@ -334,7 +347,10 @@ fn a_failed_sync_makes_the_topic_read_only_until_a_restart() {
         .map(|answer| answer.as_ref().map_or_else(|e| e.slug.as_str(), |_| ""))
         .collect();
     // A no-op before the failure stands; one that was evaluated on what never was does not.
-    assert_eq!(slugs, ["", "storage-failed", "store-readonly", "store-readonly"]);
+    assert_eq!(
+        slugs,
+        ["", "storage-failed", "store-readonly", "store-readonly"]
+    );
     place.disk.sync.store(false, Ordering::SeqCst);
     assert_eq!(slug(&service, put(20)), "store-readonly");
     assert_eq!(value(&service), "{\"value\":10}");
@@ -394,15 +410,26 @@ fn segments_follow_each_other_and_old_ones_go() {
         place.segments().into_iter().map(|(name, _)| name).collect()
     };
     // A group ends in the segment that it begins in, so a segment may be longer than its thousand lines.
-    assert_eq!(names(&place), ["00000000000000000001.hsj", "00000000000000001001.hsj"]);
+    assert_eq!(
+        names(&place),
+        ["00000000000000000001.hsj", "00000000000000001001.hsj"]
+    );
     let second = String::from_utf8(place.segments()[1].1.clone()).unwrap();
     let mut lines = second.lines();
     assert!(lines.next().unwrap().contains(r#""segment":2"#));
-    assert!(lines.next().unwrap().contains(r#""gen":1001,"kind":"base""#));
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .contains(r#""gen":1001,"kind":"base""#)
+    );
     assert!(lines.next().unwrap().contains(r#""gen":1002,"kind":"set""#));
     // 1,500 are kept: 502 to 2001, then 1003 to 2502. The first segment has none of these.
     fill(&service, 1, 501);
-    assert_eq!(names(&place), ["00000000000000001001.hsj", "00000000000000002001.hsj"]);
+    assert_eq!(
+        names(&place),
+        ["00000000000000001001.hsj", "00000000000000002001.hsj"]
+    );
     let before = history(&service);
     let total: usize = place.segments().iter().map(|(_, bytes)| bytes.len()).sum();
     assert_eq!(status(&service)["history"]["bytes"], total);
@@ -562,9 +589,13 @@ fn another_format_is_never_rewritten() {
     let service = place.service(Recover::No);
     declare(&service).unwrap();
     service.close();
-    let payload = r#"{"kind":"header","plugin":"dynamic-config","segment":1,"store":"7f3a9c21","v":2}"#;
+    let payload =
+        r#"{"kind":"header","plugin":"dynamic-config","segment":1,"store":"7f3a9c21","v":2}"#;
     let covered = format!("{} {payload}", payload.len());
-    let line = format!("HSJ1 {:08x} {covered}\nmore", crc32c::crc32c(covered.as_bytes()));
+    let line = format!(
+        "HSJ1 {:08x} {covered}\nmore",
+        crc32c::crc32c(covered.as_bytes())
+    );
     fs::write(place.only(), &line).unwrap();
     for recover in [Recover::No, Recover::Newest, Recover::Initial] {
         let refused = declare(&place.service(recover)).unwrap_err();
@@ -615,7 +646,11 @@ fn a_torn_tail_is_dropped() {
     generation(&service, put(20));
     service.close();
     let whole = fs::read(place.only()).unwrap();
-    let last = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+    let last = whole[..whole.len() - 1]
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .unwrap()
+        + 1;
     for len in [last + 1, last + 30, whole.len() - 1] {
         fs::write(place.only(), &whole[..len]).unwrap();
         let service = place.service(Recover::No);
@@ -741,7 +776,42 @@ fn a_kill_at_any_call_loses_nothing_that_was_answered() {
         let opened = declare(&service).unwrap();
         assert!(opened.generation >= acknowledged);
         let kept = history(&service);
-        assert!(kept.iter().any(|(generation, _)| *generation == acknowledged));
+        assert!(
+            kept.iter()
+                .any(|(generation, _)| *generation == acknowledged)
+        );
         service.close();
     }
+}
+
+/// The way back is not held up by a checker, and what was asked meanwhile is judged on the value that is current then.
+#[test]
+fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
+    let place = Place::new();
+    let service = place.service(Recover::No);
+    declare(&service).unwrap();
+    generation(&service, provisional(20, Duration::from_millis(200)));
+    let (asked, question) = mpsc::channel::<VerdictTo>();
+    let ask = move |_, verdict_to| asked.send(verdict_to).unwrap();
+    let checker = CheckedBy {
+        instance: "slow".into(),
+        deadline: DEADLINE,
+        ask: Arc::new(ask),
+    };
+    service.check_by("dynamic-config", checker);
+    let (sender, answers) = mpsc::channel();
+    let chained = store::Change {
+        expect: Expect::OneOf(vec![2]),
+        ..provisional(30, Duration::from_secs(600))
+    };
+    let answer = Box::new(move |answers| sender.send(answers).unwrap());
+    service
+        .enqueue("dynamic-config", vec![chained], answer)
+        .unwrap();
+    let verdict_to = question.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(wait(&service, 2), 3);
+    assert_eq!(value(&service), "{\"value\":10}");
+    verdict_to(Ok(None));
+    let answers = answers.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(answers[0].as_ref().unwrap_err().slug, "generation-mismatch");
 }

@@ -23,6 +23,9 @@ use std::{
 /// How often the way back is written again where there was no room for it (config-api §8).
 const REWRITE_EVERY: Duration = Duration::from_secs(1);
 
+/// What was accepted is written at the latest this long after its group was begun, however long checkers think about the rest.
+const GROUP_TIME_MAX: Duration = Duration::from_millis(50);
+
 pub(super) struct Writer {
     /// Weak: a closed service ends its writers by dropping the queue's sender with the topic.
     pub(super) topic: Weak<Topic>,
@@ -55,7 +58,7 @@ enum Drafted {
 enum Written {
     /// All of it, and it is visible.
     Done,
-    /// The topic was declared again meanwhile: nothing was written, all of it is asked anew.
+    /// The topic was declared again meanwhile, or went back by itself: nothing was written, all of it is asked anew.
     Stale,
     /// Nothing was made current.
     Refused(AppendError),
@@ -166,10 +169,12 @@ impl Writer {
             room: Room::UseReserve,
             answers: Vec::new(),
         };
+        let begun = clock::monotonic();
         for change in changes {
+            let late = !draft.steps.is_empty() && clock::monotonic() - begun > GROUP_TIME_MAX;
             // A deadline that passes meanwhile is a commit of its own, and comes first.
             let overdue = store.tick(clock::monotonic()).is_some();
-            if overdue || draft.steps.len() >= steps_max {
+            if late || overdue || draft.steps.len() >= steps_max {
                 break;
             }
             let drafted = match self.evaluate(topic, &store, change) {
@@ -201,7 +206,7 @@ impl Writer {
             Evaluated::DryRun(dry_run) => {
                 if dry_run.asks_checkers {
                     let proposal = proposal(topic, &dry_run.document, current, true);
-                    self.ask_checkers(&proposal, dry_run.generation)?;
+                    self.ask_checkers(topic, &proposal, dry_run.generation)?;
                 }
             }
             Evaluated::Candidate(candidate) => {
@@ -210,7 +215,7 @@ impl Writer {
                 }
                 if let Some(document) = candidate.document().filter(|_| candidate.asks_checkers()) {
                     let proposal = proposal(topic, document, current, false);
-                    self.ask_checkers(&proposal, candidate.on())?;
+                    self.ask_checkers(topic, &proposal, candidate.on())?;
                 }
             }
         }
@@ -221,7 +226,11 @@ impl Writer {
     fn write(&self, topic: &Topic, base: &Store, draft: &Draft) -> Written {
         // Held to the end: whoever declares the topic again waits, and so does `close`.
         let mut journal = topic.journal.lock();
-        if !topic.store.lock().same_terms(base) {
+        let still = {
+            let store = topic.store.lock();
+            store.same_terms(base) && store.current().generation == base.current().generation
+        };
+        if !still {
             return Written::Stale;
         }
         if draft.steps.is_empty() {
@@ -313,7 +322,12 @@ impl Writer {
     }
 
     /// Asks one after another, in init order; the first objection decides.
-    fn ask_checkers(&self, proposal: &Proposal, generation: u64) -> Result<(), Refused> {
+    fn ask_checkers(
+        &self,
+        topic: &Topic,
+        proposal: &Proposal,
+        generation: u64,
+    ) -> Result<(), Refused> {
         let checkers = self
             .checks
             .read()
@@ -326,10 +340,28 @@ impl Writer {
                 let _ = sender.try_send(verdict);
             });
             (checker.ask)(proposal.clone(), verdict_to);
-            let verdict = receiver.recv_timeout(checker.deadline);
+            let verdict = self.wait_for(topic, &receiver, checker.deadline);
             veto(&checker, verdict).map_err(|refused| refused.on(generation))?;
         }
         Ok(())
+    }
+
+    /// Waits for a verdict. What waits for its confirmation goes back in time all the same; then the draft is stale.
+    fn wait_for<T>(
+        &self,
+        topic: &Topic,
+        verdict: &mpsc::Receiver<T>,
+        timeout: Duration,
+    ) -> Result<T, mpsc::RecvTimeoutError> {
+        let until = clock::monotonic().saturating_add(timeout);
+        loop {
+            let pending_until = topic.store.lock().next_deadline();
+            let wake_at = pending_until.map_or(until, |deadline| deadline.min(until));
+            match verdict.recv_timeout(wake_at.saturating_sub(clock::monotonic())) {
+                Err(mpsc::RecvTimeoutError::Timeout) if wake_at < until => self.tick(topic),
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Makes a candidate current and visible, and wakes who waits.

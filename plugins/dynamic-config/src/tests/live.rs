@@ -180,8 +180,12 @@ fn c35_a_watcher_goes_on_where_it_was() {
     instance.store.oldest.store(50, Ordering::Relaxed);
     let mut gone = watch(&instance, "", &["last-event-id: 10"]);
     assert_eq!(gone.event(), config("reset", 321, "put"));
-    let mut kept = watch(&instance, "", &["last-event-id: 49"]);
-    assert_eq!(kept.event(), config("config", 50, "put"));
+    let mut kept = watch(&instance, "", &["last-event-id: 50"]);
+    assert_eq!(kept.event(), config("config", 51, "put"));
+    for unknown in ["last-event-id: 0", "last-event-id: 49"] {
+        let mut unknown = watch(&instance, "", &[unknown]);
+        assert_eq!(unknown.event(), config("reset", 321, "put"));
+    }
     instance.put("{\"value\":1}");
     for watcher in [&mut coalescing, &mut current, &mut future, &mut gone] {
         assert_eq!(watcher.event(), config("config", 322, "put"));
@@ -285,7 +289,8 @@ fn figures_are_what_happened() {
     *instance.store.told.lock().unwrap() = json!({
         "confirm": {"base": 1, "deadline": "t", "generation": 2, "remaining_s": 3},
         "readers": {"attached": 2, "min_generation": 1, "nacked": [{"reader": "a", "generation": 2, "error": "e"}]},
-        "journal_bytes": 512,
+        "durable": true,
+        "history": {"bytes": 512, "newest": 2, "oldest": 1},
     })
     .as_object()
     .unwrap()

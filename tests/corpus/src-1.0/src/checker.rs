@@ -21,7 +21,10 @@ impl CheckerPart for Checker {
         Ok(match candidate["value"].as_i64() {
             Some(value) if Some(value) == self.0 => Verdict::veto(
                 "/value",
-                format!("{topic} stays at {}, for {value} is barred", current["value"]),
+                format!(
+                    "{topic} stays at {}, for {value} is barred",
+                    current["value"]
+                ),
             ),
             _ => Verdict::Ok,
         })

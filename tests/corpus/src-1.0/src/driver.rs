@@ -55,7 +55,11 @@ impl DriverPlugin for Driver {
     fn shutdown(&mut self) -> Result<()> {
         if let Some((ctx, Some(asked))) = self.started.take() {
             let status = ctx.config().status()?;
-            tracing::info!("driver shutdown after {} at {}", asked.get(), status["generation"]);
+            tracing::info!(
+                "driver shutdown after {} at {}",
+                asked.get(),
+                status["generation"]
+            );
         }
         Ok(())
     }

@@ -200,7 +200,8 @@ fn watch(config: &Config, prepared: Prepared, format: LogFormat) -> Result<ExitC
 
 /// A refusal goes where its reader looks: a program to stdout, a person to stderr.
 fn refuse(config: &Config, answer: &Answer, input: Option<&Input>, format: LogFormat) -> ExitCode {
-    match config.way.json {
+    // What is made below the router has no body (config-api §2, step 2); somebody must hear of it all the same.
+    match config.way.json && !answer.body.is_empty() {
         true => report::out(&String::from_utf8_lossy(&answer.body)),
         false => refusal::print(answer, input, format),
     }

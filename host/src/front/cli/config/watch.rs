@@ -75,7 +75,7 @@ impl Watch<'_> {
                 Err(problem) if !once_there => return Err(problem),
                 Err(problem) => problem.headline,
             };
-            let wait_ms = stream.retry_ms.unwrap_or(RETRY_MS).min(RETRY_MS_MAX);
+            let wait_ms = stream.retry_ms.unwrap_or(RETRY_MS).clamp(1, RETRY_MS_MAX);
             if !std::mem::replace(&mut told, true) && self.format == LogFormat::Text {
                 report::line(&format!("{lost}; trying again every {wait_ms} ms"));
             }

@@ -9,7 +9,7 @@ use rustix::{
 };
 use std::{
     fs::{DirBuilder, File},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::{Path, PathBuf},
 };
@@ -248,6 +248,6 @@ fn lock(folder: &OwnedFd, path: &Path) -> Result<File, FolderError> {
     // For whoever finds it locked. A disk without room for it still takes the lock.
     let _ = lock
         .set_len(0)
-        .and_then(|()| lock.write_all_at(pid.as_bytes(), 0));
+        .and_then(|()| lock.write_all(pid.as_bytes()));
     Ok(lock)
 }
