@@ -15,3 +15,4 @@ mod readme;
 mod spark;
 mod third_party;
 mod tidy;
+mod trust;

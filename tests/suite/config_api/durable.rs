@@ -36,6 +36,7 @@ fn c40_what_was_acknowledged_survives_a_kill_at_any_time() {
 #[test]
 fn c40_what_was_acknowledged_survives_a_kill_at_each_call() {
     if !can_trace() {
+        eprintln!("not run: there is no strace here that may trace");
         return;
     }
     for call in ["fallocate", "pwrite64", "fdatasync"] {
@@ -322,6 +323,7 @@ fn fill(served: &Served<'_>, setup: &Setup) -> PathBuf {
 fn c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on() {
     let setup = setup();
     let Some(served) = on_small_disk(&setup) else {
+        eprintln!("not run: this machine mounts no file system for a user");
         return;
     };
     assert_eq!(served.put_ok(20), 2);
@@ -349,6 +351,7 @@ fn c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on() {
 fn c45_the_way_back_fits_on_a_full_disk() {
     let setup = setup();
     let Some(served) = on_small_disk(&setup) else {
+        eprintln!("not run: this machine mounts no file system for a user");
         return;
     };
     assert_eq!(served.put_ok(20), 2);
@@ -423,6 +426,7 @@ fn c46_a_failed_write_ends_in_read_only() {
 #[test]
 fn c46_a_failed_sync_ends_in_read_only() {
     if !can_trace() {
+        eprintln!("not run: there is no strace here that may trace");
         return;
     }
     let setup = setup();

@@ -77,13 +77,11 @@ fn verdicts() -> &'static BTreeMap<usize, Vec<Verdict>> {
 fn programs() -> Vec<PathBuf> {
     let workshop = Workshop::open("changes");
     let members: Vec<String> = (0..PROGRAMS).map(|n| format!("copies{n}")).collect();
-    workshop.write(
-        "Cargo.toml",
-        &format!(
-            "[workspace]\nresolver = \"3\"\nmembers = {members:?}\n[profile.dev.package.copies0]\ndebug = false\n\
-             [profile.dev.package.copies1]\ndebug = false\n"
-        ),
-    );
+    let mut workspace = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n");
+    for member in &members {
+        let _ = writeln!(workspace, "[profile.dev.package.{member}]\ndebug = false");
+    }
+    workshop.write("Cargo.toml", &workspace);
     let changes: Vec<&Change> = all().collect();
     let share = changes.len().div_ceil(PROGRAMS);
     for (member, (nth, changes)) in members.iter().zip(changes.chunks(share).enumerate()) {

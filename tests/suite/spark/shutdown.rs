@@ -379,7 +379,10 @@ fn a28_no_thread_of_the_seeds_plugin_outlives_its_shutdown() {
     host.wait_ready();
     let url = setup.addresses("dynamic-config").remove(0);
     let address = url.strip_prefix("http://").unwrap().to_owned();
-    assert_eq!(listener_threads(host.pid()), ["cfg-http", "cfg-write"]);
+    assert_eq!(
+        listener_threads(host.pid()),
+        ["cfg-http", "cfg-watch", "cfg-write"]
+    );
     // A client that keeps its connection holds nothing up.
     let mut kept = http::connect(&address);
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");

@@ -15,11 +15,17 @@ fn main() {
 }
 
 fn say(index: usize, direction: &str, host: &'static TypeLayout, plugin: &'static TypeLayout) {
-    let compared = hotshoe_loader::compare_layouts(Path::new("libx.so"), env!("CARGO_PKG_NAME"), host, plugin);
+    let compared =
+        hotshoe_loader::compare_layouts(Path::new("libx.so"), env!("CARGO_PKG_NAME"), host, plugin);
     let verdict = match &compared {
         Ok(()) => "accepted".to_owned(),
         Err(refusal) => {
-            let story = refusal.detail.as_deref().unwrap_or_default().lines().count();
+            let story = refusal
+                .detail
+                .as_deref()
+                .unwrap_or_default()
+                .lines()
+                .count();
             format!("{}\t{}\t{story}", refusal.code.as_str(), refusal.found)
         }
     };
