@@ -292,7 +292,9 @@ macro_rules! __export_plugin {
             };
             const LEN: usize = MANIFEST.stamp_len();
 
+            // Exported, or a linker may drop its section: rustc 1.85's did, whatever `used` says.
             #[used]
+            #[unsafe(export_name = concat!("hotshoe_manifest_", env!("CARGO_PKG_NAME")))]
             #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".hotshoe"))]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__hotshoe"))]
             static STAMP: [u8; LEN] = MANIFEST.stamp();

@@ -9,6 +9,7 @@ mod cli;
 mod config_api;
 mod config_cli;
 mod conformance;
+mod evolution;
 mod fixtures;
 mod live_config;
 mod readme;

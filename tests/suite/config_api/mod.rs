@@ -9,6 +9,7 @@ mod conditions;
 mod confirm;
 mod demo;
 mod description;
+mod durable;
 mod edits;
 mod framing;
 mod guards;

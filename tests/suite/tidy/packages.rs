@@ -116,6 +116,7 @@ pub(super) fn origins() -> Vec<Finding> {
         "Cargo.toml",
         "tests/fixtures/Cargo.toml",
         "examples/third-party/Cargo.toml",
+        "tests/corpus/src-1.0/Cargo.toml",
     ] {
         let metadata = metadata(&workspace_root().join(manifest));
         let packages = metadata["packages"]

@@ -1,3 +1,0 @@
-//! Temporary.
-#![allow(clippy::unwrap_used, reason = "tests")]
-mod evolution;
