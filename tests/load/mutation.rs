@@ -3,10 +3,13 @@
 //! The same seed gives the same inputs on every machine, so that a panic can be repeated: it is reported with the number of
 //! its input. Mounted by the program `fuzz_loader` and, for a short run, by the suite.
 
-use hotshoe_loader::{InspectFault, inspect, parse_manifest};
+use hotshoe_loader::{
+    InspectFault, Lock, PublicKey, SecretKey, Subject, inspect, judge_signature, parse_manifest,
+};
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -18,13 +21,29 @@ const MANIFEST: &[u8] = b"HOTSHOE-MANIFEST 1\nname=fixture\nversion=1.0.0\nabi=1
     symbol=hotshoe_root_module_fixture\ncomponents=driver,processor\nrustc=rustc 1.85.0\npanic=unwind\n\
     profile=debug\ntarget=x86_64-unknown-linux-gnu\nEND\n";
 
+/// What is damaged. A damaged signature is never accepted: every byte of it counts.
+pub const KINDS: [&str; 4] = ["libraries", "manifests", "locks", "signatures"];
+
+/// A lock that is read whole.
+const LOCK: &[u8] = b"format = 1\n\n[[library]]\nname = \"a\"\nlibrary = \"./liba.so\"\nversion = \"0.1.0\"\nabi = \"1.0.0\"\n\
+    size = 4711\nsha256 = \"0101010101010101010101010101010101010101010101010101010101010101\"\nneighbours = [\n    \
+    { file = \"lib/z.so\", sha256 = \"0202020202020202020202020202020202020202020202020202020202020202\" },\n]\n";
+
+/// A signature, what it is about, and the key that is believed.
+fn signature() -> (Vec<u8>, Subject, PublicKey) {
+    let key = SecretKey::from_seed(&[7; 32]);
+    let manifest = parse_manifest(MANIFEST).expect("a whole manifest");
+    let subject = Subject::of_bytes(b"a library", &manifest);
+    (key.sign(&subject).into_bytes(), subject, key.public())
+}
+
 /// What became of the inputs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// Inputs read as a library, as a manifest.
-    pub accepted: [u64; 2],
+    /// Inputs read as each of [`KINDS`].
+    pub accepted: [u64; 4],
     /// Inputs refused, likewise.
-    pub refused: [u64; 2],
+    pub refused: [u64; 4],
     /// Libraries among the refused that were said to be cut off.
     pub truncated: u64,
     /// Numbers of the inputs that panicked, the first hundred.
@@ -42,20 +61,14 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            accepted, refused, ..
-        } = self;
+        for (kind, (accepted, refused)) in KINDS.iter().zip(self.accepted.iter().zip(self.refused))
+        {
+            write!(f, "{kind}: {accepted} accepted, {refused} refused; ")?;
+        }
         write!(
             f,
-            "libraries: {} accepted, {} refused ({} of them cut off); manifests: {} accepted, {} refused; \
-             panics: {:?}; over {INPUT_MAX:?}: {:?}",
-            accepted[0],
-            refused[0],
-            self.truncated,
-            accepted[1],
-            refused[1],
-            self.panicked,
-            self.lingered
+            "{} cut off; panics: {:?}; over {INPUT_MAX:?}: {:?}",
+            self.truncated, self.panicked, self.lingered
         )
     }
 }
@@ -88,12 +101,22 @@ impl Dice {
 /// Reads `inputs` damaged copies of the libraries and of a manifest, numbered from `first` on.
 pub fn run(libraries: &[Vec<u8>], seed: u64, first: u64, inputs: u64) -> Counts {
     let mut counts = Counts::default();
+    let (signature, subject, key) = signature();
+    let keys = [key];
     for input in first..first.saturating_add(inputs) {
         let mut dice = Dice::of(seed, input);
-        let kind = usize::from(input % 4 == 3 || libraries.is_empty());
+        // Every second input is a library: there is most to get wrong.
+        let kind = match input % 6 {
+            3 => 1,
+            4 => 2,
+            5 => 3,
+            _ => usize::from(libraries.is_empty()),
+        };
         let damaged = match kind {
             0 => damage_library(&libraries[dice.below(libraries.len())], &mut dice),
-            _ => damage(MANIFEST, MANIFEST.len(), &mut dice),
+            1 => damage(MANIFEST, MANIFEST.len(), &mut dice),
+            2 => damage(LOCK, LOCK.len(), &mut dice),
+            _ => damage(&signature, signature.len(), &mut dice),
         };
         let begun = Instant::now();
         let answer = catch_unwind(AssertUnwindSafe(|| match kind {
@@ -104,7 +127,30 @@ pub fn run(libraries: &[Vec<u8>], seed: u64, first: u64, inputs: u64) -> Counts 
                 }
                 Err(fault) => (false, matches!(fault, InspectFault::Truncated { .. })),
             },
-            _ => (parse_manifest(&damaged).is_ok(), false),
+            1 => (parse_manifest(&damaged).is_ok(), false),
+            2 => match Lock::parse(&damaged) {
+                Ok(lock) => {
+                    assert!(
+                        Lock::parse(lock.text().as_bytes()) == Ok(lock),
+                        "a lock is read back as it was written"
+                    );
+                    (true, false)
+                }
+                Err(_) => (false, false),
+            },
+            _ => {
+                let _ = (
+                    PublicKey::parse(&damaged),
+                    SecretKey::parse(&damaged).is_ok(),
+                );
+                let judged =
+                    judge_signature(Path::new("l.so"), &subject, Some(&damaged), Some(&keys));
+                assert!(
+                    judged.is_err() || damaged == signature,
+                    "a damaged signature was believed"
+                );
+                (judged.is_ok(), false)
+            }
         }));
         match answer {
             Ok((true, _)) => counts.accepted[kind] += 1,

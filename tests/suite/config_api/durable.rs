@@ -5,12 +5,13 @@
 #[path = "../../load/killing.rs"]
 mod killing;
 
-use hotshoe_tests::{Finished, Setup, TestHost, artifacts, http};
+use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts, http};
 use killing::{
     Acknowledged, DEADLINE, Served, accepted, entry, journal, kill_many, line, payloads,
     put_or_die, segments, setup,
 };
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use serde_json::Value;
 use std::{
     fs,
     io::Write as _,
@@ -24,6 +25,49 @@ fn refused(response: &http::Response, status: u16, slug: &str) {
     let expected = (status, format!("urn:hotshoe:config:{slug}").into());
     let json = response.json();
     assert_eq!((response.status, json["type"].clone()), expected, "{json}");
+}
+
+/// C30: what was pending at a kill is back at its base before the first batch, and the history has both.
+#[test]
+fn c30_a_pending_change_does_not_survive_a_kill() {
+    let setup = Setup::new();
+    let append = Entry::of("append", artifacts::library("hotshoe-quickstart"))
+        .key("after = [\"dynamic-config\"]")
+        .set("topic = \"dynamic-config\"");
+    setup.entries("[stream]\nprocessors = [\"append\"]\n", &[entry(), append]);
+    {
+        let mut served = Served::start(&setup);
+        served.put_ok(42);
+        let pending = served.ask("PUT", "/v1/config?confirm=1h", "{\"value\":7}");
+        assert_eq!(accepted(&pending), 3);
+        served.host.send_line("x");
+        served.host.wait_stdout(b"x7\n");
+        served.host.signal(Signal::KILL);
+        served.host.wait_exit();
+    }
+    let mut host = setup.start();
+    // In the pipe before anything is ready: the first batch there is.
+    host.send_line("x");
+    let served = Served::of(&setup, host);
+    served.host.wait_stdout(b"x42\n");
+    let ends: Vec<(u64, String, Value)> = served
+        .history()
+        .iter()
+        .take(2)
+        .map(|item| {
+            let op = item["op"].as_str().unwrap().to_owned();
+            (
+                item["generation"].as_u64().unwrap(),
+                op,
+                item["confirm"].clone(),
+            )
+        })
+        .collect();
+    let (back, gone) = (
+        (4, "auto-rollback".to_owned(), Value::Null),
+        (3, "put".to_owned(), "restart".into()),
+    );
+    assert_eq!(ends, [back, gone]);
 }
 
 /// C40: killed 50 times at any time under load, and nothing that was answered is lost.
