@@ -3,7 +3,7 @@
 
 use super::{
     InstanceInfo, Services,
-    config::Caller,
+    config::{Caller, Waiter},
     failure::{closed, failure},
     log,
     metric::Owner,
@@ -340,12 +340,15 @@ impl Host for Component {
     fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure> {
         let topic = self.target(wait.topic.as_str());
         let timeout = Duration::from_millis(u64::from(wait.timeout_ms));
-        let closed = &self.closed;
+        let waiter = Waiter {
+            instance: &self.instance.name,
+            closed: &self.closed,
+        };
         self.open()
             .and_then(|()| {
                 self.services
                     .config
-                    .wait(topic, wait.after, timeout, closed)
+                    .wait(topic, wait.after, timeout, waiter)
             })
             .into()
     }

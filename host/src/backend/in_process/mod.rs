@@ -295,6 +295,10 @@ impl Backend for InProcess {
         let deadline_ms =
             u64::try_from(self.shared.info.deadlines.shutdown.as_millis()).unwrap_or(u64::MAX);
         self.shared.signal(signal_kind::SHUTDOWN, deadline_ms);
+        self.shared
+            .services
+            .config
+            .end_waits(&self.shared.info.name);
         self.checker.close();
         self.driver.shutdown(done);
     }

@@ -25,7 +25,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use serde_json::json;
 use sets::{Document, EncodedSet, Shared};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -51,6 +51,14 @@ const GROUP_LEN_MAX: usize = 64;
 
 /// How often a waiter looks whether its component was closed, beside being woken by every change.
 const CLOSED_POLL: Duration = Duration::from_millis(50);
+
+/// Whose thread waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiter<'a> {
+    pub(crate) instance: &'a str,
+    /// The component was shut down.
+    pub(crate) closed: &'a AtomicBool,
+}
 
 /// Who calls: a checker may not wait for the writer that waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +96,8 @@ pub(crate) struct ConfigService {
     checks: Checks,
     pins_by_key: Mutex<BTreeMap<String, Weak<ConfigSet>>>,
     readers: Arc<Mutex<Readers>>,
+    /// Instances that were told to stop: nothing of theirs waits any more.
+    ended: Mutex<BTreeSet<String>>,
     home: Home,
 }
 
@@ -210,6 +220,7 @@ impl ConfigService {
             checks: Checks::default(),
             pins_by_key: Mutex::default(),
             readers: Arc::default(),
+            ended: Mutex::default(),
             home: Home {
                 state_dir,
                 recover,
@@ -559,7 +570,7 @@ impl ConfigService {
         topic: &str,
         after: u64,
         timeout: Duration,
-        component_closed: &AtomicBool,
+        waiter: Waiter<'_>,
     ) -> Result<u64, Failure> {
         let topic = self.topic(topic)?;
         let until = clock::monotonic().saturating_add(timeout);
@@ -569,8 +580,10 @@ impl ConfigService {
             if generation > after {
                 return Ok(generation);
             }
-            if component_closed.load(Ordering::Acquire)
+            let ended = || self.ended.lock().contains(waiter.instance);
+            if waiter.closed.load(Ordering::Acquire)
                 || self.shared.closed.load(Ordering::Acquire)
+                || ended()
             {
                 return Err(closed(&format!("topic `{}`", topic.name)));
             }
@@ -579,6 +592,17 @@ impl ConfigService {
                 return Ok(0);
             }
             topic.changed.wait_for(&mut store, left.min(CLOSED_POLL));
+        }
+    }
+
+    /// Ends every wait of an instance that is told to stop: its threads are not to be waited for until they look again.
+    pub(crate) fn end_waits(&self, instance: &str) {
+        self.ended.lock().insert(instance.to_owned());
+        let topics: Vec<_> = self.topics.lock().values().cloned().collect();
+        for topic in topics {
+            // Under the store's lock, so that nobody is between its look and its wait.
+            let _store = topic.store.lock();
+            topic.changed.notify_all();
         }
     }
 

@@ -181,7 +181,15 @@ fn history(service: &ConfigService) -> Vec<(u64, String)> {
 fn wait(service: &ConfigService, after: u64) -> u64 {
     let open = AtomicBool::new(false);
     service
-        .wait("dynamic-config", after, DEADLINE, &open)
+        .wait(
+            "dynamic-config",
+            after,
+            DEADLINE,
+            Waiter {
+                instance: "reader",
+                closed: &open,
+            },
+        )
         .unwrap()
 }
 
@@ -814,4 +822,28 @@ fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
     verdict_to(Ok(None));
     let answers = answers.recv_timeout(DEADLINE).unwrap();
     assert_eq!(answers[0].as_ref().unwrap_err().slug, "generation-mismatch");
+}
+
+/// A thread of an instance that is told to stop is woken at once, however long it wanted to wait.
+#[test]
+fn a_wait_ends_when_its_instance_is_told_to_stop() {
+    let place = Place::new();
+    let service = Arc::new(place.service(Recover::No));
+    declare(&service).unwrap();
+    let waiting = {
+        let service = Arc::clone(&service);
+        thread::spawn(move || {
+            let open = AtomicBool::new(false);
+            let waiter = Waiter {
+                instance: "listener",
+                closed: &open,
+            };
+            service.wait("dynamic-config", 1, Duration::from_secs(3600), waiter)
+        })
+    };
+    service.end_waits("listener");
+    assert_eq!(
+        waiting.join().unwrap().unwrap_err().kind,
+        failure_kind::CLOSED
+    );
 }
