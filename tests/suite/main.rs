@@ -12,6 +12,7 @@ mod conformance;
 mod evolution;
 mod fixtures;
 mod live_config;
+mod process;
 mod readme;
 mod spark;
 mod third_party;
