@@ -4,7 +4,7 @@ use crate::services::failure::{failure, kind_name};
 use hotshoe_abi::{Failure, failure_kind};
 use std::fmt;
 
-/// Why a call of [`Host`]'s failed: `unknown plugin`, `timeout`, the handler's own error, ….
+/// Why a call of [`crate::Host`]'s failed: `unknown plugin`, `timeout`, the handler's own error, ….
 #[derive(Debug, Clone)]
 pub struct CallError {
     kind: u8,
