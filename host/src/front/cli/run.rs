@@ -47,7 +47,16 @@ pub(super) fn run(
         return ExitCode::Clean;
     }
     match start(config, recover, locked, format) {
-        Ok(outcome) => outcome.exit,
+        Ok(outcome) => {
+            // A start that was refused or failed; what happens to a host that runs is in its log.
+            if matches!(
+                outcome.exit,
+                ExitCode::Usage | ExitCode::Refused | ExitCode::Init
+            ) {
+                next_step(file, outcome.exit, format);
+            }
+            outcome.exit
+        }
         Err(problems) => {
             let exit = print(&problems, format).unwrap_or(ExitCode::Bug);
             next_step(file, exit, format);
