@@ -17,8 +17,12 @@ const RFC_3339_MICROS: &[BorrowedFormatItem<'_>] =
 
 /// Now, UTC, RFC 3339 with microseconds.
 pub(crate) fn utc_now() -> String {
-    OffsetDateTime::now_utc()
-        .format(RFC_3339_MICROS)
+    rfc_3339_micros(OffsetDateTime::now_utc())
+}
+
+/// A moment, UTC, RFC 3339, always with microseconds, so that lines sort as text.
+pub(crate) fn rfc_3339_micros(at: OffsetDateTime) -> String {
+    at.format(RFC_3339_MICROS)
         .expect("the format has no parts that a date can lack")
 }
 

@@ -21,20 +21,19 @@ use rustix::{
     io::Errno,
 };
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use time::OffsetDateTime;
 
 use super::sink::{cause, open_for_writing, write_all};
-use crate::error::{Blame, ExitCode, Problem};
+use crate::{
+    error::{Blame, ExitCode, Problem},
+    services::clock,
+};
 
 /// How much of a record is kept, in bytes; `len` tells its true length.
 pub const RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// How much of a reason is kept, in bytes. It comes from a plugin, and would otherwise be as long as that likes.
 const REASON_BYTES_MAX: usize = 4 << 10;
-
-/// RFC 3339, in UTC, always with microseconds, so that lines sort as text.
-const TIMESTAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// One record that was at fault.
 #[derive(Debug, Clone, Copy)]
@@ -202,9 +201,7 @@ fn line_of(letter: &Letter<'_>, line: &mut Vec<u8>) -> io::Result<()> {
             (encoded.as_str(), Some("base64"))
         }
     };
-    let at = OffsetDateTime::from(letter.at)
-        .format(TIMESTAMP)
-        .map_err(io::Error::other)?;
+    let at = clock::rfc_3339_micros(OffsetDateTime::from(letter.at));
     let reason = match letter.reason.len() > REASON_BYTES_MAX {
         // Where a limit falls into a character, that character is left out.
         true => as_text(&letter.reason.as_bytes()[..REASON_BYTES_MAX], true).unwrap_or_default(),
