@@ -32,6 +32,7 @@ mod leave;
 mod lock;
 mod machine;
 mod manifest;
+mod map;
 mod open;
 mod signature;
 mod small;
@@ -51,6 +52,7 @@ pub use lock::{
 };
 pub use machine::glibc_version;
 pub use manifest::{Components, Manifest, ManifestFault, Panic, Profile, parse_manifest};
+pub use map::{CellRegion, EpochPage};
 pub use signature::{
     PublicKey, SIGNATURE_BYTES_MAX, SecretKey, Subject, judge_signature, signature_path,
 };
