@@ -24,6 +24,8 @@
 //! ```
 
 mod describe;
+#[cfg(unix)]
+mod descriptors;
 mod error;
 mod find;
 mod handshake;
@@ -40,6 +42,8 @@ mod stage;
 mod verify;
 
 pub use describe::describe;
+#[cfg(unix)]
+pub use descriptors::{close_from, reset_signals};
 pub use error::{Blame, Refusal, RefusalCode};
 pub use find::{LibraryName, find, search_folders};
 #[doc(hidden)]
