@@ -1,6 +1,8 @@
 //! How an instance runs. Everything above talks to [`Backend`] and does not know which one it is.
 
+mod code;
 pub(crate) mod in_process;
+pub(crate) mod instance;
 pub(crate) mod slot;
 
 use crate::{
@@ -47,6 +49,8 @@ pub(crate) trait Backend: Send + Sync {
     fn signal(&self, kind: u32, value: u64);
     /// The host ends: threads that no shutdown has ended are told, and the instance's own with them. Again is nothing.
     fn close(&self);
+    /// Ends the process that its code is in, where that is one of its own; answers whether it is. Its death is told as any.
+    fn kill(&self, why: &str) -> bool;
     /// The instance is out: nothing is delivered to it any more.
     fn retire(&self);
     /// The schema of its settings, once it is open.

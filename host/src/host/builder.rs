@@ -4,7 +4,8 @@ use super::{About, Host, Side};
 use crate::{
     backend::{
         Backend,
-        in_process::{InProcess, Origin, Settings},
+        in_process::{InProcess, Origin},
+        instance::{Instance, Settings},
     },
     config_file::{self, Config, PluginEntry},
     error::{Blame, ExitCode, Problem, Severity},
@@ -470,11 +471,12 @@ fn backend(
         Code::Refused(problem) => Origin::Refused(problem),
     };
     let name = info.name.clone();
-    let backend = Arc::new(InProcess::new(
+    let code = Box::new(InProcess::new(&info.name, origin));
+    let backend = Arc::new(Instance::new(
         info,
         Arc::clone(services),
         parts,
-        origin,
+        code,
         settings,
         Arc::clone(hook_errors),
     ));

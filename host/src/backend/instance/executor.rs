@@ -2,7 +2,10 @@
 
 use super::{ExecutorParts, Shared};
 use crate::{
-    backend::Hook,
+    backend::{
+        Hook,
+        code::{ExecutorPart, ProcessorPart},
+    },
     error::ExitCode,
     machine::{ExecutorId, supervisor::Event},
     services::{
@@ -13,8 +16,7 @@ use crate::{
     },
 };
 use hotshoe_abi::{
-    BatchRef, ExecutorBox, Failure, OutBatch, Pairs, ProcessorBox, Task,
-    abi_stable::std_types::Tuple2, failure_kind,
+    BatchRef, Failure, OutBatch, Pairs, Task, abi_stable::std_types::Tuple2, failure_kind,
 };
 use std::sync::{
     Arc,
@@ -27,8 +29,8 @@ pub(super) struct Parts {
     id: ExecutorId,
     name: String,
     closed: Arc<AtomicBool>,
-    executor: Option<(ExecutorBox, Arc<Watch>)>,
-    processor: Option<ProcessorBox>,
+    executor: Option<(Box<dyn ExecutorPart>, Arc<Watch>)>,
+    processor: Option<Box<dyn ProcessorPart>>,
     processor_watch: Option<Arc<Watch>>,
     /// The executor part knows of the task in hand.
     start_told: bool,
@@ -60,14 +62,11 @@ impl Parts {
         let kind = Kind::Processor(self.id);
         let host = self
             .shared
-            .component(kind, &self.name, &self.closed, Some(&watch))
-            .boxed();
+            .component(kind, &self.name, &self.closed, Some(&watch));
         // The factory is the author's code as well: it may hang like any other.
         let (outcome, _) = watch.during(Method::Init, || {
-            let mut processor = self
-                .shared
-                .part("processor", |instance| instance.processor())?;
-            processor.init(host).into_result().map(|()| processor)
+            let mut processor = self.shared.code.processor(self.id)?;
+            processor.init(host).map(|()| processor)
         });
         outcome.map(|processor| self.processor = Some(processor))
     }
@@ -82,7 +81,7 @@ impl Parts {
     fn call_processor(
         &mut self,
         method: Method,
-        call: impl FnOnce(&mut ProcessorBox) -> Result<(), Failure>,
+        call: impl FnOnce(&mut dyn ProcessorPart) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         if self.processor.is_none() {
             // The one before it panicked; a new one serves the retry.
@@ -93,7 +92,7 @@ impl Parts {
         else {
             return Err(closed("the processor"));
         };
-        let (outcome, _) = watch.during(method, || call(processor));
+        let (outcome, _) = watch.during(method, || call(processor.as_mut()));
         if outcome
             .as_ref()
             .is_err_and(|failure| failure.kind == failure_kind::PANIC)
@@ -117,8 +116,7 @@ impl ExecutorParts for Parts {
         let kind = Kind::Executor(self.id);
         let host = self
             .shared
-            .component(kind, &self.name, &self.closed, Some(&watch))
-            .boxed();
+            .component(kind, &self.name, &self.closed, Some(&watch));
         let extra: Pairs = {
             let extra = self.shared.extra.lock();
             extra
@@ -127,10 +125,8 @@ impl ExecutorParts for Parts {
                 .collect()
         };
         let (outcome, _) = watch.during(Method::Init, || {
-            let mut executor = self
-                .shared
-                .part("executor", |instance| instance.executor())?;
-            executor.init(host, extra).into_result().map(|()| executor)
+            let mut executor = self.shared.code.executor(self.id)?;
+            executor.init(host, extra).map(|()| executor)
         });
         outcome.map(|executor| self.executor = Some((executor, watch)))
     }
@@ -163,10 +159,10 @@ impl ExecutorParts for Parts {
                 watch.during(Method::OnTaskSucceeded, || executor.on_task_succeeded(task))
             }
             Hook::Failed(reason) => watch.during(Method::OnTaskFailed, || {
-                executor.on_task_failed(task, reason.into())
+                executor.on_task_failed(task, reason)
             }),
         };
-        if let Err(failure) = outcome.into_result() {
+        if let Err(failure) = outcome {
             self.shared.hook_errors.fetch_add(1, Ordering::Relaxed);
             let (plugin, executor) = (&self.shared.info.name, &self.name);
             let kind = kind_name(failure.kind);
@@ -182,15 +178,11 @@ impl ExecutorParts for Parts {
     }
 
     fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure> {
-        self.call_processor(Method::Process, |processor| {
-            processor.process(batch, out).into_result()
-        })
+        self.call_processor(Method::Process, |processor| processor.process(batch, out))
     }
 
     fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        self.call_processor(Method::Finish, |processor| {
-            processor.finish(out).into_result()
-        })
+        self.call_processor(Method::Finish, |processor| processor.finish(out))
     }
 
     fn receive(&mut self, message: &[u8]) {
@@ -202,9 +194,7 @@ impl ExecutorParts for Parts {
             return;
         };
         self.shared.counted(|counts| &counts.delivered);
-        let (outcome, _) = watch.during(Method::Receive, || {
-            executor.receive(message.into()).into_result()
-        });
+        let (outcome, _) = watch.during(Method::Receive, || executor.receive(message));
         let Err(failure) = outcome else { return };
         self.shared.counted(|counts| &counts.failed);
         if failure.kind == failure_kind::PANIC {
@@ -225,11 +215,7 @@ impl ExecutorParts for Parts {
 
     fn shutdown(&mut self) -> Result<(), Failure> {
         let outcome = match self.executor.as_mut() {
-            Some((executor, watch)) => {
-                watch
-                    .during(Method::Shutdown, || executor.shutdown().into_result())
-                    .0
-            }
+            Some((executor, watch)) => watch.during(Method::Shutdown, || executor.shutdown()).0,
             None => Ok(()),
         };
         self.closed.store(true, Ordering::Release);

@@ -2,6 +2,7 @@
 
 use super::{Done, Shared, spawn};
 use crate::{
+    backend::code::DriverPart,
     error::ExitCode,
     machine::supervisor::{Answer, Event},
     services::{
@@ -10,7 +11,7 @@ use crate::{
         watch::{Method, Watch},
     },
 };
-use hotshoe_abi::{DriverBox, Failure, failure_kind};
+use hotshoe_abi::{Failure, failure_kind};
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -77,7 +78,7 @@ struct Thread {
     mailbox: Arc<Mailbox<Order>>,
     watch: Arc<Watch>,
     closed: Arc<AtomicBool>,
-    driver: Option<DriverBox>,
+    driver: Option<Box<dyn DriverPart>>,
 }
 
 impl Thread {
@@ -105,9 +106,7 @@ impl Thread {
                 }
                 Item::Order(Order::RegisterMetrics(done)) => {
                     let (outcome, _) = self.watch.during(Method::RegisterMetrics, || {
-                        call(&mut self.driver, |driver| {
-                            driver.register_metrics().into_result()
-                        })
+                        call(&mut self.driver, |driver| driver.register_metrics())
                     });
                     done(outcome.map(|()| Answer::Done).map_err(|failure| {
                         self.shared
@@ -130,15 +129,12 @@ impl Thread {
     /// A new part for each attempt: one that failed half-way is not asked to begin again.
     fn init(&mut self) -> Result<Answer, Failure> {
         self.closed = Arc::default();
-        let mut driver = self.shared.part("driver", |instance| instance.driver())?;
+        let mut driver = self.shared.code.driver()?;
         let host = self
             .shared
-            .component(Kind::Driver, "driver", &self.closed, Some(&self.watch))
-            .boxed();
+            .component(Kind::Driver, "driver", &self.closed, Some(&self.watch));
         self.shared.initializing.store(true, Ordering::Release);
-        let (outcome, _) = self
-            .watch
-            .during(Method::Init, || driver.init(host).into_result());
+        let (outcome, _) = self.watch.during(Method::Init, || driver.init(host));
         self.shared.initializing.store(false, Ordering::Release);
         match outcome {
             Ok(extra) => {
@@ -169,9 +165,7 @@ impl Thread {
         }
         self.shared.counted(|counts| &counts.delivered);
         let (outcome, overran) = self.watch.during(Method::Receive, || {
-            call(&mut self.driver, |driver| {
-                driver.receive(mail.bytes.as_slice().into()).into_result()
-            })
+            call(&mut self.driver, |driver| driver.receive(&mail.bytes))
         });
         if overran {
             self.shared
@@ -194,7 +188,7 @@ impl Thread {
             }
         }
         if let Some(reply) = mail.reply {
-            reply(outcome.map(Into::into));
+            reply(outcome);
         }
         if let Some(failure) = panicked {
             let problem = self.shared.problem("receive", ExitCode::Running, &failure);
@@ -206,7 +200,7 @@ impl Thread {
 
     fn shutdown(&mut self) -> Result<Answer, Failure> {
         let (outcome, _) = self.watch.during(Method::Shutdown, || {
-            call(&mut self.driver, |driver| driver.shutdown().into_result())
+            call(&mut self.driver, |driver| driver.shutdown())
         });
         // Only now: what it logs, counts and changes inside its shutdown still arrives.
         self.closed.store(true, Ordering::Release);
@@ -216,11 +210,11 @@ impl Thread {
 }
 
 fn call<T>(
-    driver: &mut Option<DriverBox>,
-    call: impl FnOnce(&mut DriverBox) -> Result<T, Failure>,
+    driver: &mut Option<Box<dyn DriverPart>>,
+    call: impl FnOnce(&mut dyn DriverPart) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     match driver {
-        Some(driver) => call(driver),
+        Some(driver) => call(driver.as_mut()),
         None => Err(crate::services::failure::closed("the driver")),
     }
 }

@@ -1,5 +1,6 @@
-//! The plugin's code in the host's own process, on threads of its own. Errors, panics, slow calls and message storms are
-//! contained here; a segfault, `abort` or `exit` is not, and cannot be.
+//! The host's side of one instance: its driver's and checker's thread with their mailboxes, its parts on executors, the watch
+//! over each call. Errors, panics, slow calls and message storms are dealt with here, wherever the code runs; it refuses to
+//! know where that is ([`Code`]).
 
 mod checker;
 mod driver;
@@ -10,9 +11,9 @@ pub(crate) use self::settings::Settings;
 use self::{
     checker::CheckerThread, driver::DriverThread, executor::Parts, settings::check_settings,
 };
-use super::{Backend, Done, ExecutorParts, refused};
+use super::{Backend, Done, ExecutorParts, code::Code};
 use crate::{
-    error::{Blame, ExitCode, Problem},
+    error::{ExitCode, Problem},
     machine::{ExecutorId, Parts as Declared, supervisor::Answer},
     services::{
         InstanceInfo, Services,
@@ -23,15 +24,10 @@ use crate::{
         watch::Watch,
     },
 };
-use hotshoe_abi::{
-    Created, Entry, Failure, InstanceBox, PluginModuleRef, SignalsBox,
-    abi_stable::std_types::RResult, failure_kind, signal_kind,
-};
-use hotshoe_loader::Verified;
+use hotshoe_abi::{Failure, failure_kind, signal_kind};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -39,49 +35,33 @@ use std::{
     thread,
 };
 
-/// Where the code comes from.
-pub(crate) enum Origin {
-    /// A library that was verified and not opened.
-    Library(Box<Verified>),
-    /// Linked into the program.
-    Entry(Entry),
-    /// Its library was refused: opening it says so again.
-    Refused(Problem),
-}
-
 /// What all of an instance's threads share.
 struct Shared {
     info: Arc<InstanceInfo>,
     services: Arc<Services>,
     declared: Declared,
     settings: Settings,
-    origin: Mutex<Option<Origin>>,
-    module: Mutex<Option<PluginModuleRef>>,
-    /// The host serialises the factories: an author's `&mut self` needs no lock of its own.
-    instance: Mutex<Option<InstanceBox>>,
-    signals: Mutex<Option<SignalsBox>>,
+    code: Box<dyn Code>,
     extra: ExtraConf,
     counts: Mutex<Option<Arc<Counts>>>,
     hook_errors: Arc<AtomicU64>,
     retired: AtomicBool,
-    /// A private copy of the library and its neighbours; removed at the end.
-    folder: Mutex<Option<PathBuf>>,
     initializing: Arc<AtomicBool>,
 }
 
 /// See the file.
-pub(crate) struct InProcess {
+pub(crate) struct Instance {
     shared: Arc<Shared>,
     driver: DriverThread,
     checker: CheckerThread,
 }
 
-impl InProcess {
+impl Instance {
     pub(crate) fn new(
         info: Arc<InstanceInfo>,
         services: Arc<Services>,
         declared: Declared,
-        origin: Origin,
+        code: Box<dyn Code>,
         settings: Settings,
         hook_errors: Arc<AtomicU64>,
     ) -> Self {
@@ -90,15 +70,11 @@ impl InProcess {
             services,
             declared,
             settings,
-            origin: Mutex::new(Some(origin)),
-            module: Mutex::new(None),
-            instance: Mutex::new(None),
-            signals: Mutex::new(None),
+            code,
             extra: ExtraConf::default(),
             counts: Mutex::new(None),
             hook_errors,
             retired: AtomicBool::new(false),
-            folder: Mutex::new(None),
             initializing: Arc::default(),
         });
         Self {
@@ -152,105 +128,26 @@ impl Shared {
         }
     }
 
-    fn module(&self) -> Result<PluginModuleRef, Problem> {
-        let module = *self.module.lock();
-        module.ok_or_else(|| self.bug("its code is asked for before it was opened"))
-    }
-
-    fn bug(&self, what: &str) -> Problem {
-        let headline = format!(
-            "plugin `{}`: {what}; this is a bug of hotshoe's",
-            self.info.name
-        );
-        Problem::error(ExitCode::Bug, Blame::Host, "internal", headline)
-    }
-
     fn problem(&self, method: &str, exit: ExitCode, failure: &Failure) -> Problem {
         problem(&self.info.name, method, exit, failure)
     }
 
-    /// Asks for a part that the manifest declares.
-    fn part<T>(
-        &self,
-        component: &str,
-        factory: impl FnOnce(
-            &mut InstanceBox,
-        )
-            -> RResult<hotshoe_abi::abi_stable::std_types::ROption<T>, Failure>,
-    ) -> Result<T, Failure> {
-        let mut guard = self.instance.lock();
-        let Some(instance) = guard.as_mut() else {
-            return Err(crate::services::failure::closed(&format!(
-                "plugin `{}`",
-                self.info.name
-            )));
-        };
-        let part = factory(instance).into_result()?.into_option();
-        part.ok_or_else(|| {
-            let text =
-                format!("the manifest declares a {component} part, and the plugin hands none out");
-            Failure {
-                code: "part-missing".into(),
-                ..crate::services::failure::failure(failure_kind::ERROR, text)
-            }
-        })
-    }
-
     fn open(&self) -> Result<Answer, Problem> {
-        let Some(origin) = self.origin.lock().take() else {
-            return Err(self.bug("it is opened twice"));
-        };
-        let module = match origin {
-            Origin::Entry(entry) => (entry.module)(),
-            Origin::Refused(problem) => return Err(problem),
-            Origin::Library(verified) => {
-                let library = hotshoe_loader::load(*verified, &self.info.name)
-                    .map_err(|refusal| refused(&refusal, None))?;
-                *self.folder.lock() = library.folder;
-                library.module
-            }
-        };
-        *self.module.lock() = Some(module);
-        self.check_settings()?;
+        self.code.open()?;
+        let schema = self.code.settings_schema()?;
+        check_settings(&self.info.name, &schema, &self.settings)?;
         Ok(Answer::Done)
-    }
-
-    fn schema(&self) -> Result<String, Problem> {
-        let schema = self.module()?.settings_schema()();
-        let schema = schema
-            .into_result()
-            .map_err(|failure| self.problem("settings schema", ExitCode::Init, &failure))?;
-        Ok(schema.into_string())
-    }
-
-    fn check_settings(&self) -> Result<(), Problem> {
-        let schema = self.schema()?;
-        check_settings(&self.info.name, &schema, &self.settings)
     }
 
     fn create(&self) -> Result<Answer, Problem> {
         let closed = Arc::new(AtomicBool::new(false));
-        let host = self
-            .component(Kind::Instance, "driver", &closed, None)
-            .boxed();
-        let settings = self.settings.value.to_string();
-        let created = self.module()?.create()(settings.as_str().into(), host);
-        match created {
-            RResult::ROk(Created { instance, signals }) => {
-                *self.instance.lock() = Some(instance);
-                *self.signals.lock() = Some(signals);
-                Ok(Answer::Done)
-            }
-            RResult::RErr(failure) if failure.kind == failure_kind::DECLINED => {
+        let host = self.component(Kind::Instance, "driver", &closed, None);
+        match self.code.create(&self.settings.value.to_string(), host) {
+            Ok(()) => Ok(Answer::Done),
+            Err(failure) if failure.kind == failure_kind::DECLINED => {
                 Ok(Answer::Declined(failure.message.into_string()))
             }
-            RResult::RErr(failure) => Err(self.problem("new", ExitCode::Init, &failure)),
-        }
-    }
-
-    fn signal(&self, kind: u32, value: u64) {
-        if let Some(signals) = self.signals.lock().as_ref() {
-            signals.signal(kind, value);
+            Err(failure) => Err(self.problem("new", ExitCode::Init, &failure)),
         }
     }
 
@@ -261,16 +158,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(folder) = self.folder.get_mut().take() {
-            // What is mapped stays mapped; a folder that cannot be removed is left in the run folder.
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    }
-}
-
-impl Backend for InProcess {
+impl Backend for Instance {
     fn open(&self, done: Done<Answer>) {
         self.on_loading_thread(done, Shared::open);
     }
@@ -294,7 +182,7 @@ impl Backend for InProcess {
     fn shutdown(&self, done: Done<Answer>) {
         let deadline_ms =
             u64::try_from(self.shared.info.deadlines.shutdown.as_millis()).unwrap_or(u64::MAX);
-        self.shared.signal(signal_kind::SHUTDOWN, deadline_ms);
+        self.shared.code.signal(signal_kind::SHUTDOWN, deadline_ms);
         self.shared
             .services
             .config
@@ -324,12 +212,17 @@ impl Backend for InProcess {
     }
 
     fn signal(&self, kind: u32, value: u64) {
-        self.shared.signal(kind, value);
+        self.shared.code.signal(kind, value);
     }
 
     fn close(&self) {
-        self.shared.signal(signal_kind::SHUTDOWN, 0);
+        self.shared.code.signal(signal_kind::SHUTDOWN, 0);
         self.checker.close();
+        self.shared.code.close();
+    }
+
+    fn kill(&self, why: &str) -> bool {
+        self.shared.code.kill(why)
     }
 
     fn retire(&self) {
@@ -338,6 +231,6 @@ impl Backend for InProcess {
     }
 
     fn settings_schema(&self) -> Result<String, Problem> {
-        self.shared.schema()
+        self.shared.code.settings_schema()
     }
 }

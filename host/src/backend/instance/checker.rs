@@ -2,6 +2,7 @@
 
 use super::{Done, Shared, spawn};
 use crate::{
+    backend::code::CheckerPart,
     error::ExitCode,
     machine::supervisor::{Answer, Event},
     services::{
@@ -12,7 +13,7 @@ use crate::{
         watch::{Method, Watch},
     },
 };
-use hotshoe_abi::{CheckerBox, Failure, Veto, failure_kind};
+use hotshoe_abi::{Failure, Veto, failure_kind};
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -79,7 +80,7 @@ struct Thread {
     mailbox: Arc<Mailbox<Order>>,
     watch: Arc<Watch>,
     closed: Arc<AtomicBool>,
-    checker: Option<CheckerBox>,
+    checker: Option<Box<dyn CheckerPart>>,
 }
 
 impl Thread {
@@ -120,14 +121,11 @@ impl Thread {
     }
 
     fn make(&mut self) -> Result<(), Failure> {
-        let mut checker = self.shared.part("checker", |instance| instance.checker())?;
+        let mut checker = self.shared.code.checker()?;
         let host = self
             .shared
-            .component(Kind::Checker, "driver", &self.closed, Some(&self.watch))
-            .boxed();
-        let (outcome, _) = self
-            .watch
-            .during(Method::Init, || checker.init(host).into_result());
+            .component(Kind::Checker, "driver", &self.closed, Some(&self.watch));
+        let (outcome, _) = self.watch.during(Method::Init, || checker.init(host));
         outcome.map(|()| self.checker = Some(checker))
     }
 
@@ -138,15 +136,7 @@ impl Thread {
         let Some(checker) = self.checker.as_mut() else {
             return Err(closed("the checker"));
         };
-        let asked = hotshoe_abi::Proposal {
-            topic: (&*proposal.topic).into(),
-            candidate: (&*proposal.candidate).into(),
-            current: (&*proposal.current).into(),
-            dry_run: proposal.dry_run,
-        };
-        let (outcome, overran) = self
-            .watch
-            .during(Method::Check, || checker.check(asked).into_result());
+        let (outcome, overran) = self.watch.during(Method::Check, || checker.check(proposal));
         if overran {
             self.shared
                 .services
@@ -165,6 +155,6 @@ impl Thread {
             }
             self.checker = None;
         }
-        outcome.map(|veto| veto.into_option())
+        outcome
     }
 }
