@@ -74,6 +74,7 @@ struct About {
     library: Option<String>,
     parts: Vec<&'static str>,
     required: bool,
+    isolation: &'static str,
     hook_errors: Arc<AtomicU64>,
 }
 

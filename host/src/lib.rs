@@ -41,6 +41,11 @@ pub mod status;
 )]
 mod stream;
 
+/// Plugins in processes of their own: what a program does to be able to be one.
+pub mod worker {
+    pub use crate::backend::isolated::worker::{Workers, take_over};
+}
+
 pub use error::{Blame, ExitCode, Place, Problem, Severity};
 pub use half::{DriversElsewhere, ExecutorSlot, Pin, TaskOutcome};
 pub use host::{BuildError, Builder, CallError, EntryOf, Host, Side};

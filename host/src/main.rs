@@ -4,7 +4,9 @@
 mod front;
 
 fn main() {
-    let code = front::cli::main();
+    // Before everything else: this process may be the worker of one plugin.
+    let workers = hotshoe::worker::take_over();
+    let code = front::cli::main(&workers);
     // Not a return: destructors and `atexit` functions of plugins would run, and may hang or crash.
     hotshoe_loader::leave(code as u8)
 }

@@ -1,7 +1,7 @@
 //! What a host says of itself, as plain values: the admin socket and the command line both print these.
 
 use crate::{machine::supervisor::State, services::metric::MetricValue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A host at one moment.
@@ -65,8 +65,49 @@ pub struct InstanceStatus {
     pub messages: MessageStatus,
     /// Task hooks that failed.
     pub hook_errors: u64,
+    /// Its process, with `isolation = "process"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerStatus>,
     /// Its metrics: `plugin.<instance>.<name>`, with the component and executor.
     pub metrics: Vec<MetricStatus>,
+}
+
+/// The process of one isolated instance.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkerStatus {
+    /// The process; none while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// How many there have been in this run.
+    pub lives: u64,
+    /// What holds it, as it says itself.
+    pub enforced: Vec<EnforcedStatus>,
+    /// Its last deaths, oldest first, also of runs before this one.
+    pub crashes: Vec<Crash>,
+}
+
+/// One thing that a worker is kept from, and what keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnforcedStatus {
+    /// "reading files", "memory 256MiB".
+    pub what: String,
+    /// `landlock`, `seccomp`, `rlimit`, `cgroup`, or `not enforced: ` and why.
+    pub layer: String,
+}
+
+/// A worker's death.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Crash {
+    /// UTC, RFC 3339, microseconds.
+    pub at: String,
+    /// "killed by signal 11 (SIGSEGV)".
+    pub how: String,
+    /// The task that it was at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<u64>,
+    /// The last lines of its log, oldest first.
+    #[serde(default)]
+    pub log: Vec<String>,
 }
 
 /// Messages addressed to one instance.

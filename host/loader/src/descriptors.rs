@@ -11,7 +11,6 @@
 )]
 
 use nix::{
-    errno::Errno,
     libc,
     sys::signal::{
         SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
@@ -90,7 +89,7 @@ fn reset_realtime_signals() -> io::Result<()> {
         // SAFETY: the default runs no code of ours; the number is one that the C library leaves to programs.
         let before = unsafe { libc::signal(signal, libc::SIG_DFL) };
         if before == libc::SIG_ERR {
-            return Err(Errno::last().into());
+            return Err(nix::errno::Errno::last().into());
         }
     }
     Ok(())

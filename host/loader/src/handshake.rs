@@ -76,13 +76,13 @@ pub fn load(verified: Verified, instance: &str) -> Result<Library, Refusal> {
         }
         Err(OpenFault::NoSymbol(words)) => {
             staged.keep();
-            return Err(no_symbol(&path, &manifest, &words).for_instance(instance));
+            return Err(no_symbol(&path, &manifest.symbol, &words).for_instance(instance));
         }
     };
     // Kept before the handshake: also a library that is refused from here on stays mapped.
     let folder = staged.keep();
-    let module =
-        shake(&path, header, &manifest).map_err(|refusal| refusal.for_instance(instance))?;
+    let module = shake(&path, header, &manifest.abi_text())
+        .map_err(|refusal| refusal.for_instance(instance))?;
     Ok(Library {
         module,
         manifest,
@@ -91,6 +91,47 @@ pub fn load(verified: Verified, instance: &str) -> Result<Library, Refusal> {
         warnings,
         folder,
     })
+}
+
+/// A copy that another process has verified, as it reaches this one.
+#[derive(Debug)]
+pub enum Copy {
+    /// A sealed memfd. Its descriptor is kept for ever, as [`load`] keeps its own.
+    #[cfg(unix)]
+    Memory(std::os::fd::OwnedFd),
+    /// A file in a private folder, which whoever made it removes.
+    File(PathBuf),
+}
+
+/// Opens a copy that was verified elsewhere and shakes hands: what a process does that holds one plugin for another.
+///
+/// - `path`: the file that the operator named, for messages.
+/// - `symbol`, `abi`: what the manifest says, as it was verified.
+///
+/// # Errors
+/// As [`load`]'s.
+pub fn load_copy(
+    copy: Copy,
+    path: &Path,
+    symbol: &str,
+    abi: &str,
+    instance: &str,
+) -> Result<PluginModuleRef, Refusal> {
+    let copy = match copy {
+        #[cfg(unix)]
+        Copy::Memory(memfd) => {
+            use std::os::fd::IntoRawFd as _;
+            PathBuf::from(format!("/proc/self/fd/{}", memfd.into_raw_fd()))
+        }
+        Copy::File(file) => file,
+    };
+    let opened = open(&copy, symbol).map_err(|fault| match fault {
+        OpenFault::NotOpened(words) => not_opened(path, &copy, &words),
+        OpenFault::NoSymbol(words) => no_symbol(path, symbol, &words),
+    });
+    opened
+        .and_then(|header| shake(path, header, abi))
+        .map_err(|refusal| refusal.for_instance(instance))
 }
 
 /// The loader's prose, turned into what an operator can act on.
@@ -138,22 +179,18 @@ fn not_opened(path: &Path, staged_path: &Path, words: &str) -> Refusal {
     .fix("build or copy it again")
 }
 
-fn no_symbol(path: &Path, manifest: &Manifest, words: &str) -> Refusal {
+fn no_symbol(path: &Path, symbol: &str, words: &str) -> Refusal {
     Refusal::new(
         RefusalCode::NoEntry,
         path,
         "has no usable entry under the symbol that its manifest names",
-        format!("a header under {}", manifest.symbol),
+        format!("a header under {symbol}"),
         printable(words.as_bytes()),
     )
     .fix("build the plugin again with an unmodified hotshoe-plugin-api")
 }
 
-fn shake(
-    path: &Path,
-    header: AbiHeaderRef,
-    manifest: &Manifest,
-) -> Result<PluginModuleRef, Refusal> {
+fn shake(path: &Path, header: AbiHeaderRef, abi: &str) -> Result<PluginModuleRef, Refusal> {
     if !header.is_valid() {
         return Err(Refusal::new(
             RefusalCode::NoEntry,
@@ -178,12 +215,12 @@ fn shake(
     let header = header.upgrade().map_err(|error| broken(path, &error))?;
     let theirs = header.version_strings().version.as_str();
     // The numbers alone: a pre-release's name is not the ABI's.
-    if theirs.split(['-', '+']).next() != Some(&manifest.abi_text()) {
+    if theirs.split(['-', '+']).next() != Some(abi) {
         return Err(Refusal::new(
             RefusalCode::ManifestInvalid,
             path,
             "says one ABI version in its manifest and another in its header",
-            format!("ABI {} twice", manifest.abi_text()),
+            format!("ABI {abi} twice"),
             format!("ABI {} in the header", printable(theirs.as_bytes())),
         )
         .fix("build the plugin again with an unmodified hotshoe-plugin-api"));

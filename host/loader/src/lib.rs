@@ -48,7 +48,7 @@ pub use error::{Blame, Refusal, RefusalCode};
 pub use find::{LibraryName, find, search_folders};
 #[doc(hidden)]
 pub use handshake::compare_layouts;
-pub use handshake::{Library, load};
+pub use handshake::{Copy, Library, load, load_copy};
 pub use inspect::{EntrySymbol, InspectFault, Inspection, Platform, SymbolKind, inspect};
 pub use leave::leave;
 pub use lock::{

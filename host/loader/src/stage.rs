@@ -74,6 +74,27 @@ impl Staged {
         }
     }
 
+    /// The copy in memory, to be handed to another process; `None` where it is a file.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match &self.backing {
+            #[cfg(target_os = "linux")]
+            Backing::Memfd(memfd) => Some(std::os::fd::AsFd::as_fd(memfd)),
+            Backing::Folder { .. } => None,
+        }
+    }
+
+    /// The copy's file; `None` where it is in memory.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match &self.backing {
+            #[cfg(target_os = "linux")]
+            Backing::Memfd(_) => None,
+            Backing::Folder { file, .. } => Some(file),
+        }
+    }
+
     /// SHA-256 of the copy: of what runs, not of what the path holds by now. Reads it once more (2 GB/s in release).
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use crate::{
     error::Problem,
     machine::ExecutorId,
     services::{component::Component, config::Proposal},
+    status::WorkerStatus,
 };
 use hotshoe_abi::{BatchRef, Failure, OutBatch, Pairs, Task, Veto};
 
@@ -13,6 +14,10 @@ use hotshoe_abi::{BatchRef, Failure, OutBatch, Pairs, Task, Veto};
 pub(crate) trait Code: Send + Sync {
     /// Brings it in: none of the plugin's own functions is called. Again only after it was gone.
     fn open(&self) -> Result<(), Problem>;
+    /// It is taken into service: from here on the death of its process is told. Not so where it has died before.
+    fn serve(&self) -> Result<(), Problem> {
+        Ok(())
+    }
     /// The JSON Schema of the plugin's settings.
     fn settings_schema(&self) -> Result<String, Problem>;
     /// Makes the instance. `host` serves threads that work for no component.
@@ -30,6 +35,10 @@ pub(crate) trait Code: Send + Sync {
     /// Ends the process that the code is in, where that is one of its own; answers whether it is.
     fn kill(&self, _why: &str) -> bool {
         false
+    }
+    /// That process, for status.
+    fn worker(&self) -> Option<WorkerStatus> {
+        None
     }
     /// Nothing is called any more.
     fn close(&self) {}

@@ -1,8 +1,9 @@
 //! How an instance runs. Everything above talks to [`Backend`] and does not know which one it is.
 
-mod code;
+pub(crate) mod code;
 pub(crate) mod in_process;
 pub(crate) mod instance;
+pub(crate) mod isolated;
 pub(crate) mod slot;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         config::{Proposal, VerdictTo},
         message::Mail,
     },
+    status::WorkerStatus,
 };
 use hotshoe_abi::{BatchRef, Failure, OutBatch, Task};
 use std::{collections::BTreeMap, sync::Arc};
@@ -49,8 +51,13 @@ pub(crate) trait Backend: Send + Sync {
     fn signal(&self, kind: u32, value: u64);
     /// The host ends: threads that no shutdown has ended are told, and the instance's own with them. Again is nothing.
     fn close(&self);
+    /// The process that its code was in has died: whoever waits for an answer is told, and mail is refused until the next
+    /// init has returned.
+    fn died(&self, how: &str);
     /// Ends the process that its code is in, where that is one of its own; answers whether it is. Its death is told as any.
     fn kill(&self, why: &str) -> bool;
+    /// The process that its code is in, where that is one of its own.
+    fn worker(&self) -> Option<WorkerStatus>;
     /// The instance is out: nothing is delivered to it any more.
     fn retire(&self);
     /// The schema of its settings, once it is open.

@@ -357,7 +357,6 @@ fn check_plugin(table: &PluginTable, cursor: &mut Cursor<'_, '_, '_>) {
         cursor.add(problem);
     }
     if table.isolation != Isolation::InProcess {
-        cursor.not_yet("isolation", "\"in-process\"");
     } else if table.restart != RestartTable::default() {
         let sentence = format!(
             "{} has no effect on a plugin inside the host",

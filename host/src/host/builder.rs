@@ -4,8 +4,13 @@ use super::{About, Host, Side};
 use crate::{
     backend::{
         Backend,
+        code::Code as PluginCode,
         in_process::{InProcess, Origin},
         instance::{Instance, Settings},
+        isolated::{
+            Isolated, Launch, Program, Spawner,
+            worker::{self, Workers},
+        },
     },
     config_file::{self, Config, PluginEntry},
     error::{Blame, ExitCode, Problem, Severity},
@@ -23,6 +28,7 @@ use crate::{
     stream,
 };
 use hotshoe_abi::{Entry, failure_kind};
+use hotshoe_loader::CellRegion;
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::BTreeMap,
@@ -48,6 +54,7 @@ pub struct Builder {
     extra: Vec<(String, BTreeMap<String, String>)>,
     problems: Vec<Problem>,
     lockfile: Lockfile,
+    workers: Option<Workers>,
 }
 
 impl Builder {
@@ -65,6 +72,7 @@ impl Builder {
             extra: Vec::new(),
             problems: Vec::new(),
             lockfile: Lockfile::Used,
+            workers: None,
         }
     }
 
@@ -180,6 +188,12 @@ impl Builder {
         self
     }
 
+    /// Where plugins with `isolation = "process"` run: what [`crate::worker::take_over`] answered first thing in `main`.
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
     /// Finds, reads and checks every library and every name; runs none of their code.
     ///
     /// # Errors
@@ -198,6 +212,8 @@ impl Builder {
         let linked = std::mem::take(&mut self.linked);
         let mut plan = loading::prepare(&self.config, linked, &run_dir, self.lockfile);
         plan.problems.append(&mut self.problems);
+        plan.problems
+            .extend(unisolated(&plan, self.workers.as_ref()));
         if plan.refused() {
             return Err(BuildError {
                 problems: plan.problems,
@@ -222,7 +238,11 @@ impl Builder {
             driver_resources: self.config.host.resources.clone(),
             executor_resources: self.config.executors.resources.clone(),
         };
-        Ok(assemble(self, plan, run, observer, owned_dir))
+        let spawner = match plan.instances.iter().any(is_isolated) {
+            true => Some(Arc::new(Spawner::new().map_err(no_spawner)?)),
+            false => None,
+        };
+        assemble(self, plan, run, observer, owned_dir, spawner.as_ref())
     }
 }
 
@@ -259,6 +279,74 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
+fn is_isolated(prepared: &Prepared) -> bool {
+    prepared.entry.isolation == config_file::Isolation::Process
+}
+
+/// Why plugins that are to run in a process of their own cannot.
+fn unisolated(plan: &loading::Plan, workers: Option<&Workers>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if worker::is_worker() {
+        let headline = "this process was started as a worker, and runs a host instead";
+        problems.push(
+            Problem::usage("worker-forgotten", headline)
+                .wanted("hotshoe::worker::take_over() before everything else")
+                .fix("call hotshoe::worker::take_over() first thing in the program's main"),
+        );
+    }
+    for prepared in plan
+        .instances
+        .iter()
+        .filter(|prepared| is_isolated(prepared))
+    {
+        let name = &prepared.name;
+        let problem = if matches!(prepared.code, Code::Linked(..)) {
+            let headline = format!(
+                "plugin `{name}` is linked into the program and cannot run in a process of its own"
+            );
+            Problem::usage("cannot-isolate", headline)
+                .wanted("isolation = \"in-process\", or a library")
+                .fix("build the plugin as a library and name that")
+        } else if workers.is_none() {
+            let headline = format!(
+                "plugin `{name}` is to run in a process of its own, and this program has not said that it can be one"
+            );
+            Problem::usage("no-worker", headline)
+                .wanted("Builder::workers(hotshoe::worker::take_over())")
+                .fix("call hotshoe::worker::take_over() first thing in main, and hand its answer to Builder::workers")
+        } else {
+            continue;
+        };
+        problems.push(problem.in_file(prepared.entry.at.clone()));
+    }
+    problems
+}
+
+fn no_spawner(error: std::io::Error) -> BuildError {
+    let headline = format!("the operating system refuses a thread that starts workers: {error}");
+    BuildError {
+        problems: vec![Problem::error(
+            ExitCode::Init,
+            Blame::Environment,
+            "no-thread",
+            headline,
+        )],
+    }
+}
+
+fn no_region(name: &str, error: std::io::Error) -> BuildError {
+    let headline =
+        format!("plugin `{name}`: no memory for its metrics can be shared with a worker: {error}");
+    BuildError {
+        problems: vec![Problem::error(
+            ExitCode::Init,
+            Blame::Environment,
+            "worker-not-started",
+            headline,
+        )],
+    }
+}
+
 fn no_run_dir(error: std::io::Error) -> BuildError {
     let headline = format!("cannot make a private folder for the run: {error}");
     let problem = Problem::error(ExitCode::Init, Blame::Environment, "no-run-dir", headline)
@@ -294,7 +382,8 @@ fn assemble(
     run: Run,
     observer: Observer,
     owned_dir: Option<tempfile::TempDir>,
-) -> Host {
+    spawner: Option<&Arc<Spawner>>,
+) -> Result<Host, BuildError> {
     let (events, received) = mpsc::channel();
     let services = Services::new(run, events.clone());
     let config = builder.config;
@@ -321,6 +410,19 @@ fn assemble(
         infos.push(Arc::clone(&info));
         let extra = builder.extra.iter().find(|(name, _)| *name == about.name);
         let link = builder.drivers.as_ref();
+        let launch = spawner
+            .filter(|_| is_isolated(&prepared))
+            .map(|spawner| Launch {
+                spawner: Arc::clone(spawner),
+                program: Program {
+                    executable: builder
+                        .workers
+                        .as_ref()
+                        .and_then(|workers| workers.executable.clone()),
+                    instance: info.name.clone(),
+                    environment: None,
+                },
+            });
         backends.push(backend(
             prepared,
             info,
@@ -328,7 +430,8 @@ fn assemble(
             &about.hook_errors,
             link,
             extra.map(|(_, extra)| extra),
-        ));
+            launch,
+        )?);
         abouts.push(about);
     }
     let backends: Arc<[Arc<dyn Backend>]> = backends.into();
@@ -351,7 +454,7 @@ fn assemble(
         progress,
         observer,
     };
-    Host {
+    Ok(Host {
         name: config.host.name,
         services,
         instances: abouts,
@@ -365,7 +468,7 @@ fn assemble(
         backends,
         chain: kept_chain,
         _run_dir: owned_dir,
-    }
+    })
 }
 
 impl About {
@@ -380,6 +483,10 @@ impl About {
             library: prepared.code.path().map(|path| path.display().to_string()),
             parts: prepared.code.parts().names(),
             required: prepared.entry.required,
+            isolation: match prepared.entry.isolation {
+                config_file::Isolation::InProcess => "in-process",
+                config_file::Isolation::Process => "process",
+            },
             hook_errors: Arc::default(),
         }
     }
@@ -454,7 +561,8 @@ fn backend(
     hook_errors: &Arc<AtomicU64>,
     link: Option<&Arc<dyn DriversElsewhere>>,
     extra: Option<&BTreeMap<String, String>>,
-) -> Arc<dyn Backend> {
+    launch: Option<Launch>,
+) -> Result<Arc<dyn Backend>, BuildError> {
     let parts = prepared.code.parts();
     let (place, hidden) = (
         prepared.entry.settings.clone(),
@@ -465,13 +573,30 @@ fn backend(
         place: Box::new(move |pointer| place.key_place(pointer).or_else(|| place.place(pointer))),
         hidden: Box::new(move |pointer| hidden.hides(pointer)),
     };
-    let origin = match prepared.code {
-        Code::Library(verified) => Origin::Library(verified),
-        Code::Linked(entry, _) => Origin::Entry(entry),
-        Code::Refused(problem) => Origin::Refused(problem),
-    };
     let name = info.name.clone();
-    let code = Box::new(InProcess::new(&info.name, origin));
+    let code: Box<dyn PluginCode> = match launch {
+        Some(launch) => {
+            let region = CellRegion::create(&name).map_err(|error| no_region(&name, error))?;
+            let region = Arc::new(region);
+            services.metrics.in_region(&name, Arc::clone(&region));
+            let library = match prepared.code {
+                Code::Library(verified) => Ok(verified),
+                Code::Refused(problem) => Err(problem),
+                Code::Linked(..) => unreachable!("the plan was refused"),
+            };
+            Box::new(Isolated::new(
+                &info, services, parts, library, region, launch,
+            ))
+        }
+        None => Box::new(InProcess::new(
+            &name,
+            match prepared.code {
+                Code::Library(verified) => Origin::Library(verified),
+                Code::Linked(entry, _) => Origin::Entry(entry),
+                Code::Refused(problem) => Origin::Refused(problem),
+            },
+        )),
+    };
     let backend = Arc::new(Instance::new(
         info,
         Arc::clone(services),
@@ -492,5 +617,5 @@ fn backend(
         }),
     });
     backend.count_messages(services.messages.enter(&name, to_driver));
-    backend
+    Ok(backend)
 }

@@ -37,13 +37,14 @@ impl Host {
                 library: about.library.clone(),
                 parts: about.parts.clone(),
                 required: about.required,
-                isolation: "in-process",
+                isolation: about.isolation,
                 state: state.unwrap_or(supervisor::State::Verified),
                 reason,
                 since: rfc_3339(since.unwrap_or_else(SystemTime::now)),
                 endpoints: self.endpoints(&about.name),
                 messages: self.messages(&about.name),
                 hook_errors: about.hook_errors.load(Ordering::Relaxed),
+                worker: self.backends[place].worker(),
                 metrics: of_instance
                     .map(|(owner, name, value)| MetricStatus {
                         name: format!("plugin.{}.{name}", about.name),

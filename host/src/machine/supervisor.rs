@@ -156,6 +156,11 @@ pub(crate) enum Event {
     /// A running part broke in a way that fails its instance.
     Faulted(InstanceId, Problem),
     StopAsked,
+    Died(InstanceId, Death),
+}
+#[derive(Debug)]
+pub(crate) struct Death {
+    pub(crate) how: String,
 }
 
 /// What a call answered.
@@ -397,6 +402,7 @@ impl Supervisor {
             Event::Recovered(id) => self.recovered(id),
             Event::Faulted(id, problem) => self.fail_instance(id, problem, effects),
             Event::StopAsked => self.stop(effects),
+            Event::Died(..) => {}
         }
     }
 

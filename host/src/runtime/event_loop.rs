@@ -6,7 +6,7 @@ use crate::{
     Outcome,
     backend::Backend,
     config_file::StreamConfig,
-    error::{Blame, ExitCode, Problem},
+    error::{Blame, ExitCode, Problem, Severity},
     machine::{
         ExecutorId, InstanceId,
         supervisor::{self, Answer, Call, Effect, Event, State, Supervisor, Timer},
@@ -99,6 +99,9 @@ impl EventLoop {
             let mut queue = vec![event];
             while let Some(event) = queue.pop() {
                 tracing::trace!(?event, "event");
+                if let Event::Died(id, death) = &event {
+                    self.backends[id.0].died(&death.how);
+                }
                 let effects = supervisor::step(&mut self.supervisor, event);
                 self.publish();
                 for effect in effects {
@@ -173,7 +176,7 @@ impl EventLoop {
         }
     }
 
-    fn overran(&self, overrun: &Overrun, running: &Running) {
+    fn overran(&self, overrun: &Overrun, running: &mut Running) {
         let (info, method) = (&overrun.watch.instance, overrun.method);
         let deadline = supervisor::human(method.deadline(info));
         let place = overrun
@@ -198,6 +201,17 @@ impl EventLoop {
                 method.deadline_key(),
                 info.name
             ));
+        // A process of its own can be ended; what comes of that is its death's affair.
+        let why = format!("{} did not return within {deadline}", method.name());
+        if self.backends[info.id.0].kill(&why) {
+            let warning = Problem {
+                severity: Severity::Warning,
+                ..problem
+            };
+            (self.observer)(&warning);
+            running.problems.push(warning);
+            return;
+        }
         match overrun.watch.executor {
             None => self.services.tell(Event::Overran(info.id, problem)),
             Some(executor) => {
@@ -223,12 +237,14 @@ impl EventLoop {
         snapshot
             .instances
             .resize_with(self.infos.len(), Default::default);
-        for (slot, now) in snapshot
-            .instances
-            .iter_mut()
-            .zip(self.supervisor.instances())
-        {
+        let running = snapshot.ready;
+        let instances = snapshot.instances.iter_mut().zip(&self.infos);
+        for ((slot, info), now) in instances.zip(self.supervisor.instances()) {
             if slot.0 != Some(now.state) {
+                let back = matches!(slot.0, Some(State::BackingOff | State::Initializing));
+                if running && back && now.state == State::Ready {
+                    tracing::info!(plugin = info.name, "in service again");
+                }
                 *slot = (Some(now.state), now.reason.clone(), Some(SystemTime::now()));
             }
         }

@@ -283,6 +283,7 @@ fn verify(entry: &PluginEntry, search: &[PathBuf], run_dir: &Path) -> Result<Ver
     };
     let file = hotshoe_loader::find(&library, search)?;
     let policy = Policy {
+        in_process: entry.isolation == config_file::Isolation::InProcess,
         allow_writable: entry.allow_writable,
         staging: match entry.stage {
             Stage::Memfd => Staging::Memfd,

@@ -3,10 +3,13 @@
 
 use super::{
     InstanceInfo, Services,
-    config::{Caller, Waiter},
+    config::{Answers, Caller, Waiter},
     failure::{closed, failure},
     log,
+    message::Reply,
     metric::Owner,
+    question,
+    then::Then,
     watch::Watch,
 };
 use crate::machine::{ExecutorId, supervisor::Event};
@@ -119,6 +122,24 @@ impl Component {
         )
     }
 
+    /// Notes what this component has read, of what was at hand where it runs.
+    pub(crate) fn has_read(&self, topic: &str, generation: u64) {
+        self.reads(self.target(topic), generation);
+    }
+
+    /// Where the cells of a metric are in the memory that is shared with the component's worker: the first, and how many.
+    pub(crate) fn metric_place(
+        &self,
+        kind: u8,
+        name: &str,
+        bounds: &[f64],
+    ) -> Result<(usize, usize), Failure> {
+        self.open()?;
+        self.services
+            .metrics
+            .place_of(&self.owner(), kind, name, bounds)
+    }
+
     /// Notes what this component has read. A driver that looks at its own topic is the owner, no reader.
     fn reads(&self, topic: &str, generation: u64) {
         let owner =
@@ -144,7 +165,8 @@ impl Component {
         }
     }
 
-    fn ask_target(&self, question: &Question<'_>) -> Result<RVec<u8>, Failure> {
+    /// Whom a question is for and how long it may take, if it may be asked.
+    fn asked<'a>(&'a self, question: &'a Question<'_>) -> Result<(&'a str, Duration), Failure> {
         self.open()?;
         let to = self.target(question.to.as_str());
         let deadline = match question.deadline_ms {
@@ -160,10 +182,50 @@ impl Component {
             );
             return Err(failure(failure_kind::REENTRANT, text));
         }
-        self.services
-            .messages
-            .ask(to, question.bytes.as_slice(), deadline)
-            .map(RVec::from)
+        Ok((to, deadline))
+    }
+
+    /// `Host::ask` that does not block: `reply` is called once, on whatever thread has the answer, and must not block either.
+    pub(crate) fn ask_then(&self, question: &Question<'_>, reply: Reply) {
+        let (to, deadline) = match self.asked(question) {
+            Ok(asked) => asked,
+            Err(failure) => return reply(Err(failure)),
+        };
+        let bytes = question.bytes.as_slice();
+        question::ask_then(&self.services, to, bytes, deadline, reply);
+    }
+
+    /// `Host::apply` that does not block: `then` is called once, by the topic's writer or with the failure here, and must not
+    /// block either.
+    pub(crate) fn apply_then(&self, changes: &[Change<'_>], caller: &str, then: Then<Answers>) {
+        if let Err(failure) = self.open() {
+            return then(Err(failure));
+        }
+        let config = &self.services.config;
+        config.apply_then(&self.instance.name, changes, called_by(caller), then);
+    }
+
+    /// `Host::wait` that does not block: `then` is called once, on whatever thread makes the generation, and must not block
+    /// either.
+    pub(crate) fn wait_then(&self, wait: &Wait<'_>, then: Then<u64>) {
+        if let Err(failure) = self.open() {
+            return then(Err(failure));
+        }
+        let (topic, timeout) = self.awaited(wait);
+        let config = &self.services.config;
+        config.wait_then(topic, wait.after, timeout, self.waiter(), then);
+    }
+
+    fn awaited<'a>(&'a self, wait: &'a Wait<'_>) -> (&'a str, Duration) {
+        let timeout = Duration::from_millis(u64::from(wait.timeout_ms));
+        (self.target(wait.topic.as_str()), timeout)
+    }
+
+    fn waiter(&self) -> Waiter<'_> {
+        Waiter {
+            instance: &self.instance.name,
+            closed: &self.closed,
+        }
     }
 
     fn set(&self, setting: &OptionSetting<'_>) -> Result<(), Failure> {
@@ -204,6 +266,13 @@ impl Component {
 
 /// The most executors that a host runs; as `[executors] count` says.
 pub(crate) const EXECUTORS_MAX: u32 = 1024;
+
+fn called_by(caller: &str) -> Caller {
+    match caller {
+        "checker" => Caller::Checker,
+        _ => Caller::Other,
+    }
+}
 
 fn text(path: &Path) -> RString {
     path.to_string_lossy().into_owned().into()
@@ -279,16 +348,14 @@ impl Host for Component {
         changes: RSlice<'_, Change<'_>>,
         caller: RStr<'_>,
     ) -> RResult<RVec<RResult<Applied, ChangeError>>, Failure> {
-        let caller = match caller.as_str() {
-            "checker" => Caller::Checker,
-            _ => Caller::Other,
-        };
         let applied = self
             .open()
             .and_then(|()| {
-                self.services
-                    .config
-                    .apply(&self.instance.name, changes.as_slice(), caller)
+                self.services.config.apply(
+                    &self.instance.name,
+                    changes.as_slice(),
+                    called_by(caller.as_str()),
+                )
             })
             .map(|answers| answers.into_iter().map(RResult::from).collect());
         applied.into()
@@ -338,18 +405,10 @@ impl Host for Component {
     }
 
     fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure> {
-        let topic = self.target(wait.topic.as_str());
-        let timeout = Duration::from_millis(u64::from(wait.timeout_ms));
-        let waiter = Waiter {
-            instance: &self.instance.name,
-            closed: &self.closed,
-        };
+        let (topic, timeout) = self.awaited(&wait);
+        let config = &self.services.config;
         self.open()
-            .and_then(|()| {
-                self.services
-                    .config
-                    .wait(topic, wait.after, timeout, waiter)
-            })
+            .and_then(|()| config.wait(topic, wait.after, timeout, self.waiter()))
             .into()
     }
 
@@ -387,7 +446,11 @@ impl Host for Component {
     }
 
     fn ask(&self, question: Question<'_>) -> RResult<RVec<u8>, Failure> {
-        self.ask_target(&question).into()
+        let answer = self.asked(&question).and_then(|(to, deadline)| {
+            let messages = &self.services.messages;
+            messages.ask(to, question.bytes.as_slice(), deadline)
+        });
+        answer.map(RVec::from).into()
     }
 
     fn set_option(&self, setting: OptionSetting<'_>) -> RResult<(), Failure> {

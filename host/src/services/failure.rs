@@ -51,6 +51,8 @@ pub(crate) fn problem_of(
     let panicked = failure.kind == failure_kind::PANIC;
     let verb = if panicked { "panicked" } else { "failed" };
     let code = match failure.code.as_str() {
+        // Whatever the call was: it is the process that is not there.
+        _ if failure.kind == failure_kind::GONE => "gone".to_owned(),
         "" => format!("{stem}-{verb}"),
         code => code.to_owned(),
     };

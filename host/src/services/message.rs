@@ -1,7 +1,10 @@
 //! Messages: who can be reached under which name, with bounded mailboxes and counts that add up. It delivers into queues
 //! and never calls a handler.
 
-use super::failure::{closed, failure};
+use super::{
+    failure::{closed, failure},
+    then::Then,
+};
 use crate::machine::InstanceId;
 use hotshoe_abi::{Failure, failure_kind};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -23,7 +26,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub(crate) const MAILBOX_LEN_MAX: usize = 1024;
 
 /// Takes the handler's answer. Called at most once, on whatever thread.
-pub(crate) type Reply = Box<dyn FnOnce(Result<Vec<u8>, Failure>) + Send>;
+pub(crate) type Reply = Then<Vec<u8>>;
 
 /// A message on its way.
 pub(crate) struct Mail {
@@ -45,6 +48,8 @@ enum Door {
     /// Its init has not returned yet.
     NotReady,
     Open,
+    /// The process that it was in has died, and the next one is not ready.
+    Gone,
     /// Its shutdown was ordered.
     Closed,
 }
@@ -84,6 +89,11 @@ impl<O> Mailbox<O> {
                 let text = format!("plugin `{to}` has not finished its init");
                 return Err(failure(failure_kind::NOT_READY, text));
             }
+            Door::Gone => {
+                let text =
+                    format!("the worker of plugin `{to}` has died, and the next is not ready");
+                return Err(failure(failure_kind::GONE, text));
+            }
             Door::Closed => return Err(closed(&format!("plugin `{to}`"))),
             Door::Open if inner.mail >= MAILBOX_LEN_MAX => {
                 let text = format!(
@@ -116,8 +126,21 @@ impl<O> Mailbox<O> {
 
     /// Refuses mail from now on, and hands out what waits so that nobody waits for it in vain.
     pub(crate) fn close(&self) -> Vec<Mail> {
+        self.refuse(Door::Closed)
+    }
+
+    /// The same until the next [`open`](Self::open), where the component was in service: its process has died.
+    pub(crate) fn gone(&self) -> Vec<Mail> {
+        let door = self.inner.lock().door;
+        match door {
+            Door::Open | Door::Gone => self.refuse(Door::Gone),
+            Door::NotReady | Door::Closed => Vec::new(),
+        }
+    }
+
+    fn refuse(&self, door: Door) -> Vec<Mail> {
         let mut inner = self.inner.lock();
-        inner.door = Door::Closed;
+        inner.door = door;
         inner.mail = 0;
         let (mail, orders): (VecDeque<_>, VecDeque<_>) = inner
             .items
@@ -135,7 +158,7 @@ impl<O> Mailbox<O> {
     /// The init has returned.
     pub(crate) fn open(&self) {
         let mut inner = self.inner.lock();
-        if inner.door == Door::NotReady {
+        if inner.door != Door::Closed {
             inner.door = Door::Open;
         }
     }
@@ -285,13 +308,7 @@ impl PostOffice {
         self.ask_with(to, bytes, deadline, reply)?;
         match receiver.recv_timeout(deadline) {
             Ok(answer) => answer,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let text = format!(
-                    "plugin `{to}` did not answer within {} ms",
-                    deadline.as_millis()
-                );
-                Err(failure(failure_kind::TIMEOUT, text))
-            }
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(too_late(to, deadline)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(closed(&format!("plugin `{to}`"))),
         }
     }
@@ -305,6 +322,15 @@ impl PostOffice {
         }
         Ok(u32::try_from(executors.len()).unwrap_or(u32::MAX))
     }
+}
+
+/// An asker's deadline has passed.
+pub(super) fn too_late(to: &str, deadline: Duration) -> Failure {
+    let text = format!(
+        "plugin `{to}` did not answer within {} ms",
+        deadline.as_millis()
+    );
+    failure(failure_kind::TIMEOUT, text)
 }
 
 fn check_len(len: usize) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What a component's Context reaches: log, metrics, messages, live configuration. Once per host, whatever the backend.
 //! Services never call a component; they queue, count and look up.
 
+pub(crate) mod alarm;
 pub(crate) mod clock;
 pub(crate) mod component;
 pub(crate) mod config;
@@ -8,6 +9,8 @@ pub(crate) mod failure;
 pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod metric;
+pub(crate) mod question;
+pub(crate) mod then;
 pub(crate) mod watch;
 
 use crate::machine::{InstanceId, supervisor::Event};
@@ -40,6 +43,8 @@ pub(crate) struct Services {
     pub(crate) messages: message::PostOffice,
     pub(crate) config: config::ConfigService,
     pub(crate) watches: watch::Watches,
+    /// Deadlines of those who wait and hold no thread.
+    pub(crate) alarms: Arc<alarm::Alarms>,
     /// Addresses that plugins serve, by instance and component.
     pub(crate) endpoints: Mutex<BTreeMap<(String, &'static str), Vec<String>>>,
     /// Host options that drivers set: key, value, instance.
@@ -49,11 +54,15 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn new(run: Run, events: mpsc::Sender<Event>) -> Arc<Self> {
+        let alarms = Arc::<alarm::Alarms>::default();
+        let config =
+            config::ConfigService::new(run.state_dir.clone(), run.recover, Arc::clone(&alarms));
         Arc::new(Self {
             metrics: metric::Registry::default(),
             messages: message::PostOffice::default(),
-            config: config::ConfigService::new(run.state_dir.clone(), run.recover),
+            config,
             watches: watch::Watches::default(),
+            alarms,
             endpoints: Mutex::default(),
             options: Mutex::default(),
             run,

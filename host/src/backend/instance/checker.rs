@@ -46,11 +46,13 @@ impl CheckerThread {
     }
 
     pub(super) fn init(&self, done: Done<Answer>) {
-        *self.started.lock() = true;
-        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        spawn(&self.shared.info.name, "checker", move || {
-            Thread::new(shared, mailbox).run()
-        });
+        // Again after its process has died: the thread is the same, the part is new.
+        if !std::mem::replace(&mut *self.started.lock(), true) {
+            let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+            spawn(&self.shared.info.name, "checker", move || {
+                Thread::new(shared, mailbox).run()
+            });
+        }
         self.mailbox.order(Order::Init(done));
     }
 
@@ -144,7 +146,7 @@ impl Thread {
         }
         if outcome
             .as_ref()
-            .is_err_and(|failure| failure.kind == failure_kind::PANIC)
+            .is_err_and(|failure| matches!(failure.kind, failure_kind::PANIC | failure_kind::GONE))
         {
             if let Err(failure) = &outcome {
                 tracing::warn!(

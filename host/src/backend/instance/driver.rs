@@ -7,6 +7,7 @@ use crate::{
     machine::supervisor::{Answer, Event},
     services::{
         component::Kind,
+        failure::failure,
         message::{Item, Mail, Mailbox},
         watch::{Method, Watch},
     },
@@ -64,6 +65,16 @@ impl DriverThread {
 
     pub(super) fn deliver(&self, mail: Mail) -> Result<(), Failure> {
         self.mailbox.deliver(&self.shared.info.name, mail)
+    }
+
+    /// Its process has died: what waits is not for the next one.
+    pub(super) fn died(&self, how: &str) {
+        for mail in self.mailbox.gone() {
+            self.shared.counted(|counts| &counts.dropped);
+            if let Some(reply) = mail.reply {
+                reply(Err(failure(failure_kind::GONE, how)));
+            }
+        }
     }
 
     pub(super) fn retire(&self) {

@@ -23,6 +23,7 @@ use crate::{
         message::{Counts, Mail},
         watch::Watch,
     },
+    status::WorkerStatus,
 };
 use hotshoe_abi::{Failure, failure_kind, signal_kind};
 use parking_lot::Mutex;
@@ -133,10 +134,15 @@ impl Shared {
     }
 
     fn open(&self) -> Result<Answer, Problem> {
-        self.code.open()?;
-        let schema = self.code.settings_schema()?;
-        check_settings(&self.info.name, &schema, &self.settings)?;
-        Ok(Answer::Done)
+        let opened = self.code.open().and_then(|()| {
+            let schema = self.code.settings_schema()?;
+            check_settings(&self.info.name, &schema, &self.settings)?;
+            self.code.serve()
+        });
+        if opened.is_err() {
+            self.code.close();
+        }
+        opened.map(|()| Answer::Done)
     }
 
     fn create(&self) -> Result<Answer, Problem> {
@@ -219,6 +225,14 @@ impl Backend for Instance {
         self.shared.code.signal(signal_kind::SHUTDOWN, 0);
         self.checker.close();
         self.shared.code.close();
+    }
+
+    fn died(&self, how: &str) {
+        self.driver.died(how);
+    }
+
+    fn worker(&self) -> Option<WorkerStatus> {
+        self.shared.code.worker()
     }
 
     fn kill(&self, why: &str) -> bool {

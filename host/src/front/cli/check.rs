@@ -7,6 +7,7 @@ use super::{
 use hotshoe::{
     ExitCode, Host, Problem, Severity,
     config_file::{self, Config},
+    worker::Workers,
 };
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::Path, sync::Arc};
@@ -16,13 +17,14 @@ pub(super) fn check(
     as_json: bool,
     locked: bool,
     verbose: bool,
+    workers: &Workers,
     format: LogFormat,
 ) -> ExitCode {
     let loaded = config_file::load(file);
     let mut problems = loaded.problems;
     let merged = loaded
         .config
-        .map(|config| loadable(config, locked, &mut problems));
+        .map(|config| loadable(config, locked, workers, &mut problems));
     let first = problems
         .iter()
         .find(|problem| problem.severity == Severity::Error);
@@ -50,11 +52,16 @@ pub(super) fn check(
 }
 
 /// Loads every plugin as far as a start does before the first init.
-fn loadable(config: Config, locked: bool, problems: &mut Vec<Problem>) -> Merged {
+fn loadable(
+    config: Config,
+    locked: bool,
+    workers: &Workers,
+    problems: &mut Vec<Problem>,
+) -> Merged {
     let mut merged = Merged::of(&config);
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
-    let mut builder = Host::builder().config(config);
+    let mut builder = Host::builder().config(config).workers(workers.clone());
     if locked {
         builder = builder.locked();
     }

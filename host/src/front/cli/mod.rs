@@ -15,7 +15,7 @@ use super::{
 };
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use hotshoe::{ExitCode, Problem, Severity, config_file};
+use hotshoe::{ExitCode, Problem, Severity, config_file, worker::Workers};
 use std::path::{Path, PathBuf};
 
 /// Loads plugins from a configuration, streams records through them, and changes their configuration while they run.
@@ -158,7 +158,7 @@ enum Command {
 }
 
 /// Parses the arguments, runs the command, and answers how the process ends.
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main(workers: &Workers) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -178,13 +178,13 @@ pub(crate) fn main() -> ExitCode {
             file,
             recover,
             locked,
-        } => run::run(&file, recover, locked, format),
+        } => run::run(&file, recover, locked, workers, format),
         Command::Check {
             file,
             json,
             locked,
             verbose,
-        } => check::check(&file, json, locked, verbose, format),
+        } => check::check(&file, json, locked, verbose, workers, format),
         Command::Lock { file, check: false } => lock::write(&file, format),
         Command::Lock { file, check: true } => lock::check(&file, format),
         Command::Keygen { key } => sign::keygen(&key, format),

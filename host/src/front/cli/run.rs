@@ -10,6 +10,7 @@ use super::{
 use hotshoe::{
     Blame, ExitCode, Host, Outcome, Problem, Recover,
     config_file::{self, Config},
+    worker::Workers,
 };
 use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -33,6 +34,7 @@ pub(super) fn run(
     file: &Path,
     recover: Option<RecoverFrom>,
     locked: bool,
+    workers: &Workers,
     format: LogFormat,
 ) -> ExitCode {
     let loaded = config_file::load(file);
@@ -46,7 +48,7 @@ pub(super) fn run(
         tracing::info!(file = %file.display(), "nothing to run: the configuration names no plugin and no stream");
         return ExitCode::Clean;
     }
-    match start(config, recover, locked, format) {
+    match start(config, recover, locked, workers, format) {
         Ok(outcome) => {
             // A start that was refused or failed; what happens to a host that runs is in its log.
             if matches!(
@@ -70,6 +72,7 @@ fn start(
     config: Config,
     recover: Option<RecoverFrom>,
     locked: bool,
+    workers: &Workers,
     format: LogFormat,
 ) -> Result<Outcome, Vec<Problem>> {
     let one = |problem| vec![problem];
@@ -90,6 +93,7 @@ fn start(
         .config(config)
         .run_dir(&dirs.run)
         .state_dir(&dirs.state)
+        .workers(workers.clone())
         .recover(match recover {
             None => Recover::No,
             Some(RecoverFrom::Newest) => Recover::Newest,

@@ -8,24 +8,29 @@ mod journal;
 mod sets;
 #[cfg(test)]
 mod tests;
+mod waits;
 mod wire;
 mod writer;
 
 use super::{
+    alarm::Alarms,
     clock,
     failure::{closed, failure},
+    then::{Owed, Then},
 };
 use crate::machine::store::{self, ChangeError as Refused, Store};
 use hotshoe_abi::{
     Applied, Change, ChangeError, Declaration, Failure, HistoryEntry, Opened, Snapshot, Veto,
     failure_kind,
 };
+use hotshoe_loader::EpochPage;
 use journal::{Disk, Journal, Lines, Opening, RealDisk};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use sets::{Document, EncodedSet, Shared};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    io,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -35,6 +40,7 @@ use std::{
     thread,
     time::Duration,
 };
+use waits::Waits;
 use wire::{
     State, bad_declaration, bad_journal, history_entry, opened, read_change, read_settings, refusal,
 };
@@ -42,23 +48,13 @@ use writer::Writer;
 
 pub use journal::Recover;
 pub(crate) use sets::{ConfigSet, Pin};
+pub(crate) use waits::Waiter;
 
 /// Changes that wait for one topic's writer; one more is `busy` (config-api §12).
 const QUEUE_LEN_MAX: usize = 4096;
 
 /// Requests that are taken together (config-api §1, group commit).
 const GROUP_LEN_MAX: usize = 64;
-
-/// How often a waiter looks whether its component was closed, beside being woken by every change.
-const CLOSED_POLL: Duration = Duration::from_millis(50);
-
-/// Whose thread waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiter<'a> {
-    pub(crate) instance: &'a str,
-    /// The component was shut down.
-    pub(crate) closed: &'a AtomicBool,
-}
 
 /// Who calls: a checker may not wait for the writer that waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +92,11 @@ pub(crate) struct ConfigService {
     checks: Checks,
     pins_by_key: Mutex<BTreeMap<String, Weak<ConfigSet>>>,
     readers: Arc<Mutex<Readers>>,
-    /// Instances that were told to stop: nothing of theirs waits any more.
-    ended: Mutex<BTreeSet<String>>,
+    waits: Arc<Waits>,
+    /// Held over a whole declaration, disk included, and by whoever closes; `topics` is not.
+    declaring: Mutex<()>,
+    /// What workers map to see the epoch word, or why there is none.
+    page: io::Result<EpochPage>,
     home: Home,
 }
 
@@ -133,13 +132,12 @@ struct Topic {
     journal: Mutex<Option<Journal>>,
     /// What status says of the journal, without waiting for a sync.
     storage: Mutex<Storage>,
-    changed: Condvar,
     queue: mpsc::SyncSender<Request>,
 }
 
 struct Request {
     changes: Vec<store::Change>,
-    answer: Box<dyn FnOnce(Answers) + Send>,
+    answer: Owed<Answers>,
 }
 
 /// What became of a topic's journal.
@@ -175,6 +173,10 @@ impl Storage {
 }
 
 impl Topic {
+    fn generation(&self) -> u64 {
+        self.store.lock().current().generation
+    }
+
     /// When the writer has something to do by itself.
     fn wake_at(&self) -> Option<Duration> {
         let deadline = self.store.lock().next_deadline();
@@ -198,20 +200,32 @@ pub(crate) type Answers = Vec<Result<Applied, ChangeError>>;
 
 impl ConfigService {
     /// - `state_dir`: where topics with `state = "dir"` keep their journals.
-    pub(crate) fn new(state_dir: PathBuf, recover: Recover) -> Self {
-        Self::on(state_dir, recover, Arc::new(RealDisk))
+    /// - `alarms`: who ends waits whose time has come.
+    pub(crate) fn new(state_dir: PathBuf, recover: Recover, alarms: Arc<Alarms>) -> Self {
+        let home = Home {
+            state_dir,
+            recover,
+            disk: Arc::new(RealDisk),
+        };
+        Self::on(home, EpochPage::create(), alarms)
     }
 
-    fn on(state_dir: PathBuf, recover: Recover, disk: Arc<dyn Disk>) -> Self {
+    fn on(home: Home, page: io::Result<EpochPage>, alarms: Arc<Alarms>) -> Self {
         // Epoch 0 means "the newest" at the boundary, so the first set, which is empty, is 1.
         let first = Arc::new(ConfigSet {
             epoch: 1,
             topics: BTreeMap::new(),
         });
+        // Without a page the word is this process's own: then nothing of a host is missing but isolated instances.
+        let word = page.as_ref().map_or_else(
+            |_| &*Box::leak(Box::new(AtomicU64::new(0))),
+            EpochPage::word,
+        );
+        word.store(1, Ordering::Release);
         let shared = Shared {
             sets: Mutex::new(BTreeMap::from([(1, Arc::downgrade(&first))])),
             current: RwLock::new(first),
-            word: Box::leak(Box::new(AtomicU64::new(1))),
+            word,
             closed: AtomicBool::new(false),
         };
         Self {
@@ -220,12 +234,10 @@ impl ConfigService {
             checks: Checks::default(),
             pins_by_key: Mutex::default(),
             readers: Arc::default(),
-            ended: Mutex::default(),
-            home: Home {
-                state_dir,
-                recover,
-                disk,
-            },
+            waits: Arc::new(Waits::new(alarms)),
+            declaring: Mutex::default(),
+            page,
+            home,
         }
     }
 
@@ -234,9 +246,28 @@ impl ConfigService {
         self.shared.word
     }
 
+    /// The page that holds the epoch word, for a worker to map: read-only is all that it can be mapped.
+    ///
+    /// Errors: `unsupported`, where the system has no such page; an isolated instance is refused then.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn epoch_page(&self) -> Result<std::os::fd::BorrowedFd<'_>, Failure> {
+        match &self.page {
+            Ok(page) => Ok(page.descriptor()),
+            Err(error) => Err(failure(
+                failure_kind::UNSUPPORTED,
+                format!("there is no page for the epoch word that workers can only read: {error}"),
+            )),
+        }
+    }
+
     /// Pins the newest set.
     pub(crate) fn pin(&self) -> Pin {
         Pin(Arc::clone(&self.shared.current.read()))
+    }
+
+    /// The set of an epoch, for as long as somebody pins it.
+    pub(crate) fn pin_of(&self, epoch: u64) -> Result<Pin, Failure> {
+        self.shared.set(epoch).map(Pin)
     }
 
     /// Pins by a key of the caller's: the first asker pins the newest set, later ones get the same for as long as anybody
@@ -318,13 +349,19 @@ impl ConfigService {
     }
 
     /// Opens an instance's own topic, or finds it as it is.
+    ///
+    /// Blocks on the disk: it reads a journal and writes to it, and waits for a commit of the same topic that is under way, and
+    /// for other declarations. Nobody else waits for it.
     pub(crate) fn declare(
         &self,
         instance: &str,
         declaration: &Declaration<'_>,
     ) -> Result<Opened, Failure> {
         let (settings, state) = read_settings(declaration.settings.as_slice())?;
-        let mut topics = self.topics.lock();
+        let _declaring = self.declaring.lock();
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(closed("the host"));
+        }
         let declared = store::Declaration {
             topic: instance,
             store_id: store_id(),
@@ -334,8 +371,9 @@ impl ConfigService {
             at: clock::utc_now(),
             by: "host".to_owned(),
         };
-        if let Some(topic) = topics.get(instance) {
-            return redeclare(topic, declared, &state);
+        let known = self.topics.lock().get(instance).cloned();
+        if let Some(topic) = known {
+            return redeclare(&topic, declared, &state);
         }
         let (topic, recovered) = match state {
             State::Memory => {
@@ -357,7 +395,7 @@ impl ConfigService {
         };
         let opened = opened(&topic.store, recovered, topic.journal.is_some());
         let topic = self.start_topic(instance, topic)?;
-        topics.insert(instance.to_owned(), topic);
+        self.topics.lock().insert(instance.to_owned(), topic);
         Ok(opened)
     }
 
@@ -371,7 +409,6 @@ impl ConfigService {
             durable: parts.journal.is_some(),
             journal: Mutex::new(parts.journal),
             storage: Mutex::new(parts.storage),
-            changed: Condvar::new(),
             queue,
         });
         let writer = Writer {
@@ -379,6 +416,7 @@ impl ConfigService {
             shared: Arc::clone(&self.shared),
             checks: Arc::clone(&self.checks),
             readers: Arc::clone(&self.readers),
+            waits: Arc::clone(&self.waits),
         };
         let spawned = thread::Builder::new()
             .name(format!("store {instance}"))
@@ -399,23 +437,39 @@ impl ConfigService {
         changes: &[Change<'_>],
         caller: Caller,
     ) -> Result<Answers, Failure> {
-        if caller == Caller::Checker {
-            let text = "apply inside check would wait for the change that is being checked";
-            return Err(failure(failure_kind::REENTRANT, text));
-        }
-        let by = format!("plugin:{instance}");
-        let read = changes
-            .iter()
-            .map(|change| read_change(change, &by))
-            .collect::<Result<Vec<_>, _>>()?;
         let (sender, receiver) = mpsc::sync_channel(1);
-        let answer = Box::new(move |answers| {
+        let then: Then<Answers> = Box::new(move |answers| {
             let _ = sender.try_send(answers);
         });
-        self.enqueue(instance, read, answer)?;
+        self.apply_then(instance, changes, caller, then);
         receiver
             .recv()
-            .map_err(|_| closed(&format!("topic `{instance}`")))
+            .unwrap_or_else(|_| Err(closed(&format!("topic `{instance}`"))))
+    }
+
+    /// [`Self::apply`] that does not block: `then` takes the answers once the changes are durable and visible, or refused.
+    pub(crate) fn apply_then(
+        &self,
+        instance: &str,
+        changes: &[Change<'_>],
+        caller: Caller,
+        then: Then<Answers>,
+    ) {
+        let owed = Owed::new(format!("topic `{instance}`"), then);
+        if caller == Caller::Checker {
+            let text = "apply inside check would wait for the change that is being checked";
+            return owed.pay(Err(failure(failure_kind::REENTRANT, text)));
+        }
+        let by = format!("plugin:{instance}");
+        let read = changes.iter().map(|change| read_change(change, &by));
+        match read.collect::<Result<Vec<_>, _>>() {
+            Err(failure) => owed.pay(Err(failure)),
+            Ok(changes) => {
+                if let Some((owed, failure)) = self.offer(instance, changes, owed) {
+                    owed.pay(Err(failure));
+                }
+            }
+        }
     }
 
     /// Queues changes to a topic; `answer` is called once they are durable and visible, or refused.
@@ -425,18 +479,37 @@ impl ConfigService {
         changes: Vec<store::Change>,
         answer: Box<dyn FnOnce(Answers) + Send>,
     ) -> Result<(), Failure> {
-        let topic = self.topic(topic)?;
+        // A topic that is closed meanwhile drops the answer.
+        let then: Then<Answers> = Box::new(|answers| drop(answers.map(answer)));
+        let owed = Owed::new(format!("topic `{topic}`"), then);
+        match self.offer(topic, changes, owed) {
+            None => Ok(()),
+            Some((_, failure)) => Err(failure),
+        }
+    }
+
+    /// Queues changes; hands the answer back where it cannot, with the reason.
+    fn offer(
+        &self,
+        topic: &str,
+        changes: Vec<store::Change>,
+        answer: Owed<Answers>,
+    ) -> Option<(Owed<Answers>, Failure)> {
+        let topic = match self.topic(topic) {
+            Ok(topic) => topic,
+            Err(failure) => return Some((answer, failure)),
+        };
         match topic.queue.try_send(Request { changes, answer }) {
-            Ok(()) => Ok(()),
-            Err(mpsc::TrySendError::Full(_)) => {
+            Ok(()) => None,
+            Err(mpsc::TrySendError::Full(request)) => {
                 let text = format!(
                     "{QUEUE_LEN_MAX} changes of topic `{}` wait already",
                     topic.name
                 );
-                Err(failure(failure_kind::FULL, text))
+                Some((request.answer, failure(failure_kind::FULL, text)))
             }
-            Err(mpsc::TrySendError::Disconnected(_)) => {
-                Err(closed(&format!("topic `{}`", topic.name)))
+            Err(mpsc::TrySendError::Disconnected(request)) => {
+                Some((request.answer, closed(&format!("topic `{}`", topic.name))))
             }
         }
     }
@@ -451,7 +524,7 @@ impl ConfigService {
         })
     }
 
-    /// Accepted changes, newest first.
+    /// Accepted changes, newest first. Never waits for a disk: the store is locked to look and to swap only.
     pub(crate) fn history(
         &self,
         topic: &str,
@@ -468,7 +541,7 @@ impl ConfigService {
             .collect())
     }
 
-    /// The patch from one kept generation to another; `to` 0 is the current one.
+    /// The patch from one kept generation to another; `to` 0 is the current one. Never waits for a disk.
     pub(crate) fn diff(&self, topic: &str, from: u64, to: u64) -> Result<Vec<u8>, ChangeError> {
         let gone =
             |failure: Failure| refusal(Refused::new("shutting-down", failure.message.as_str()));
@@ -485,7 +558,7 @@ impl ConfigService {
         Ok(store::canonical(&patch))
     }
 
-    /// A topic's state, as `hotshoe_abi::Host::topic_status` says.
+    /// A topic's state, as `hotshoe_abi::Host::topic_status` says. Never waits for a disk, nor for a checker.
     pub(crate) fn status(&self, topic: &str) -> Result<Vec<u8>, Failure> {
         let topic = self.topic(topic)?;
         let readers = {
@@ -572,49 +645,65 @@ impl ConfigService {
         timeout: Duration,
         waiter: Waiter<'_>,
     ) -> Result<u64, Failure> {
-        let topic = self.topic(topic)?;
-        let until = clock::monotonic().saturating_add(timeout);
-        let mut store = topic.store.lock();
-        loop {
-            let generation = store.current().generation;
-            if generation > after {
-                return Ok(generation);
-            }
-            let ended = || self.ended.lock().contains(waiter.instance);
-            if waiter.closed.load(Ordering::Acquire)
-                || self.shared.closed.load(Ordering::Acquire)
-                || ended()
-            {
-                return Err(closed(&format!("topic `{}`", topic.name)));
-            }
-            let left = until.saturating_sub(clock::monotonic());
-            if left.is_zero() {
-                return Ok(0);
-            }
-            topic.changed.wait_for(&mut store, left.min(CLOSED_POLL));
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let then: Then<u64> = Box::new(move |generation| {
+            let _ = sender.try_send(generation);
+        });
+        self.wait_then(topic, after, timeout, waiter, then);
+        receiver
+            .recv()
+            .unwrap_or_else(|_| Err(closed(&format!("topic `{topic}`"))))
+    }
+
+    /// [`Self::wait`] that does not block: `then` takes the generation, on whatever thread made it.
+    pub(crate) fn wait_then(
+        &self,
+        topic: &str,
+        after: u64,
+        timeout: Duration,
+        waiter: Waiter<'_>,
+        then: Then<u64>,
+    ) {
+        let topic = match self.topic(topic) {
+            Ok(topic) => topic,
+            Err(failure) => return then(Err(failure)),
+        };
+        let current = topic.generation();
+        if current > after {
+            return then(Ok(current));
+        }
+        self.waits
+            .enter((&topic.name, after), timeout, waiter, then);
+        // A change that came between the look and the entry woke nobody.
+        let current = topic.generation();
+        if current > after {
+            self.waits.published(&topic.name, current);
         }
     }
 
     /// Ends every wait of an instance that is told to stop: its threads are not to be waited for until they look again.
     pub(crate) fn end_waits(&self, instance: &str) {
-        self.ended.lock().insert(instance.to_owned());
-        let topics: Vec<_> = self.topics.lock().values().cloned().collect();
-        for topic in topics {
-            // Under the store's lock, so that nobody is between its look and its wait.
-            let _store = topic.store.lock();
-            topic.changed.notify_all();
-        }
+        self.waits.end(instance);
     }
 
     /// Ends every wait and every writer. What was acknowledged stays readable.
     pub(crate) fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
+        self.waits.close();
+        // A declaration that is under way opens its journal first; then it is closed like the others.
+        let _declaring = self.declaring.lock();
         let topics = std::mem::take(&mut *self.topics.lock());
         for topic in topics.values() {
-            topic.changed.notify_all();
             // Waits for a commit that is under way; then the folder is free for another host.
             drop(topic.journal.lock().take());
         }
+    }
+}
+
+impl Drop for ConfigService {
+    fn drop(&mut self) {
+        // Writers keep the waits alive until they have seen their topic go.
+        self.waits.close();
     }
 }
 

@@ -34,14 +34,17 @@ impl Pin {
         self.0.epoch
     }
 
+    /// What is in the set: topic, generation, canonical document.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (&str, u64, &Arc<[u8]>)> {
+        let topics = self.0.topics.iter();
+        topics.map(|(name, document)| (name.as_str(), document.generation, &document.bytes))
+    }
+
     /// The set as bytes; [`super::ConfigService::install`] reads them.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let topics = self.0.topics.iter().map(|(name, document)| {
-            (
-                name.clone(),
-                document.generation,
-                String::from_utf8_lossy(&document.bytes).into_owned(),
-            )
+        let topics = self.topics().map(|(name, generation, document)| {
+            let text = String::from_utf8_lossy(document).into_owned();
+            (name.to_owned(), generation, text)
         });
         let encoded = EncodedSet {
             epoch: self.0.epoch,
@@ -63,7 +66,7 @@ pub(super) struct Shared {
     pub(super) current: RwLock<Arc<ConfigSet>>,
     /// Sets that somebody may still pin; the current one is kept by `current`.
     pub(super) sets: Mutex<BTreeMap<u64, Weak<ConfigSet>>>,
-    /// The newest epoch. Leaked, 8 bytes a host: plugins read it for as long as they like.
+    /// The newest epoch. Leaked, a page a host: plugins read it for as long as they like.
     pub(super) word: &'static AtomicU64,
     pub(super) closed: AtomicBool,
 }

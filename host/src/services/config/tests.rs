@@ -63,8 +63,16 @@ impl Place {
     }
 
     fn service(&self, recover: Recover) -> ConfigService {
-        let disk: Arc<dyn Disk> = Arc::clone(&self.disk) as _;
-        ConfigService::on(self.root.path().join("state"), recover, disk)
+        self.service_on(Arc::clone(&self.disk) as _, recover)
+    }
+
+    fn service_on(&self, disk: Arc<dyn Disk>, recover: Recover) -> ConfigService {
+        let home = Home {
+            state_dir: self.root.path().join("state"),
+            recover,
+            disk,
+        };
+        ConfigService::on(home, EpochPage::create(), Arc::default())
     }
 
     fn folder(&self) -> PathBuf {
@@ -179,7 +187,7 @@ fn history(service: &ConfigService) -> Vec<(u64, String)> {
 
 /// Waits on the store itself until the current generation is newer.
 fn wait(service: &ConfigService, after: u64) -> u64 {
-    let open = AtomicBool::new(false);
+    let open = Arc::new(AtomicBool::new(false));
     service
         .wait(
             "dynamic-config",
@@ -747,7 +755,7 @@ fn a_kill_at_any_call_loses_nothing_that_was_answered() {
     let disk = Arc::new(Stepping::default());
     let service = {
         let disk: Arc<dyn Disk> = Arc::clone(&disk) as _;
-        ConfigService::on(place.root.path().join("state"), Recover::No, disk)
+        place.service_on(disk, Recover::No)
     };
     declare(&service).unwrap();
     fill(&service, 1, 996);
@@ -833,7 +841,7 @@ fn a_wait_ends_when_its_instance_is_told_to_stop() {
     let waiting = {
         let service = Arc::clone(&service);
         thread::spawn(move || {
-            let open = AtomicBool::new(false);
+            let open = Arc::new(AtomicBool::new(false));
             let waiter = Waiter {
                 instance: "listener",
                 closed: &open,

@@ -5,7 +5,7 @@
 
 use super::{
     CheckedBy, Checks, GROUP_LEN_MAX, Proposal, Readers, Reading, Request, Shared, Topic,
-    VerdictTo,
+    VerdictTo, Waits,
     journal::{AppendError, Journal, Lines, Room},
     wire::{answer, dry_run_answer, refusal},
 };
@@ -32,6 +32,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) checks: Checks,
     pub(super) readers: Arc<Mutex<Readers>>,
+    pub(super) waits: Arc<Waits>,
 }
 
 /// Changes evaluated one on top of the other, none of them written.
@@ -105,7 +106,9 @@ impl Writer {
         let mut answers = answers.into_iter();
         for request in group {
             let count = request.changes.len();
-            (request.answer)(answers.by_ref().take(count).collect());
+            request
+                .answer
+                .pay(Ok(answers.by_ref().take(count).collect()));
         }
     }
 
@@ -254,6 +257,8 @@ impl Writer {
             journal.retain(needed);
             topic.note(journal);
         }
+        drop(journal);
+        self.wake(topic);
         Written::Done
     }
 
@@ -284,6 +289,8 @@ impl Writer {
             topic.note(journal);
         }
         self.commit(topic, candidate, &at);
+        drop(journal);
+        self.wake(topic);
     }
 
     /// Tries once a second to write a way back that had no room. After a failed write or sync there is nothing to try.
@@ -364,15 +371,18 @@ impl Writer {
         }
     }
 
-    /// Makes a candidate current and visible, and wakes who waits.
+    /// Makes a candidate current and visible.
     fn commit(&self, topic: &Topic, candidate: store::Candidate, at: &str) {
         let mut store = topic.store.lock();
         let applied = store.commit(candidate, at);
         if Some(applied.generation) != self.published(&topic.name) {
             self.shared.publish(&topic.name, store.current());
         }
-        drop(store);
-        topic.changed.notify_all();
+    }
+
+    /// Answers who waits for what was committed. No lock is held: what an answer sets off is not ours to know.
+    fn wake(&self, topic: &Topic) {
+        self.waits.published(&topic.name, topic.generation());
     }
 
     fn published(&self, topic: &str) -> Option<u64> {

@@ -1,0 +1,308 @@
+//! One executor's way into a worker: asks over the data socket and takes the answers in order. Bound to the executor's thread,
+//! which waits here and nowhere else. It never waits for room without reading what has come: both ends' buffers may be full.
+
+use super::{
+    connection::Connection,
+    data::{DataAnswer, DataCall, HEAD_LEN, Head, Kind, WireDocument},
+    frames::Inbox,
+    wire,
+};
+use crate::services::{config::Pin, failure::failure};
+use hotshoe_abi::{BatchRef, Failure, OutBatch, failure_kind};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::IoSlice,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long to look for an answer before the thread sleeps: to be woken costs more than a small batch takes.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// Batches that may be out at once. Two hide the worker's wake-up, eight the scheduler's moods; more only costs memory.
+pub(crate) const WINDOW: usize = 8;
+
+/// See the file.
+pub(crate) struct Channel {
+    connection: Arc<Connection>,
+    executor: u32,
+    socket: Arc<OwnedFd>,
+    inbox: Inbox,
+    /// The documents that the worker holds for this executor: topic and generation.
+    known: BTreeMap<String, u64>,
+    /// The set that they are of.
+    known_epoch: u64,
+    /// The numbers of the batches that are out.
+    out: VecDeque<u64>,
+    next_number: u64,
+    look: Duration,
+}
+
+impl Channel {
+    pub(crate) fn new(connection: &Arc<Connection>, executor: u32, socket: Arc<OwnedFd>) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            executor,
+            socket,
+            inbox: Inbox::default(),
+            known: BTreeMap::new(),
+            known_epoch: 0,
+            out: VecDeque::new(),
+            next_number: 1,
+            look: match std::thread::available_parallelism() {
+                Ok(cores) if cores.get() > 1 => LOOK,
+                // The worker cannot answer while this thread looks.
+                _ => Duration::ZERO,
+            },
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Makes a call and waits for its answer; what comes back before it, of batches that nobody waits for any more, is dropped.
+    pub(crate) fn call(&mut self, call: &DataCall) -> Result<(), Failure> {
+        while !self.out.is_empty() {
+            let _ = self.end(&mut OutBatch::default());
+            if self.connection.is_over() {
+                return Err(self.gone());
+            }
+        }
+        let body = wire::body(call);
+        self.send(Head::of(Kind::Call, &body), &[], &body)?;
+        match self.answer()? {
+            DataAnswer::Done | DataAnswer::Batch { .. } => Ok(()),
+            DataAnswer::Failed(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Hands a batch over, and the documents of its epoch that the worker lacks before it.
+    pub(crate) fn begin(&mut self, batch: &BatchRef<'_>) -> Result<(), Failure> {
+        self.documents(batch.epoch)?;
+        let number = self.next_number;
+        self.next_number += 1;
+        let offsets: &[u32] = batch.offsets.as_slice();
+        let bytes = batch.bytes.as_slice();
+        let head = Head {
+            kind: Kind::Process,
+            offsets: u32::try_from(offsets.len()).unwrap_or(u32::MAX),
+            bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            attempt: batch.attempt,
+            epoch: batch.epoch,
+            task: batch.task,
+            number,
+        };
+        self.connection.begun(self.executor, number, batch.task);
+        self.connection.batches_out.fetch_add(1, Ordering::AcqRel);
+        let sent = self.send(head, bytemuck::cast_slice(offsets), bytes);
+        match sent {
+            Ok(()) => self.out.push_back(number),
+            Err(_) => drop(self.connection.batches_out.fetch_sub(1, Ordering::AcqRel)),
+        }
+        sent
+    }
+
+    /// Whether the oldest batch that is out has come back.
+    pub(crate) fn ended(&mut self) -> bool {
+        self.complete() || {
+            let _ = self.read(RecvFlags::DONTWAIT);
+            self.complete()
+        }
+    }
+
+    /// Takes the oldest batch back; waits for it.
+    pub(crate) fn end(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
+        let answer = self.answer()?;
+        self.out.pop_front();
+        self.connection.batches_out.fetch_sub(1, Ordering::AcqRel);
+        match answer {
+            DataAnswer::Batch { offsets, bytes } => {
+                out.offsets = offsets.into();
+                out.bytes = bytes.into();
+                Ok(())
+            }
+            DataAnswer::Done => Ok(()),
+            DataAnswer::Failed(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Asks the processor for what it has left.
+    pub(crate) fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
+        self.send(Head::of(Kind::Finish, &[]), &[], &[])?;
+        match self.answer()? {
+            DataAnswer::Batch { offsets, bytes } => {
+                out.offsets = offsets.into();
+                out.bytes = bytes.into();
+                Ok(())
+            }
+            DataAnswer::Done => Ok(()),
+            DataAnswer::Failed(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Sends what differs between the set of `epoch` and what the worker holds: also back to an older one, for a re-run.
+    fn documents(&mut self, epoch: u64) -> Result<(), Failure> {
+        if epoch == self.known_epoch {
+            return Ok(());
+        }
+        let pin: Pin = self.connection.services().config.pin_of(epoch)?;
+        let mut lacking = Vec::new();
+        for (topic, generation, bytes) in pin.topics() {
+            if self.known.get(topic) != Some(&generation) {
+                self.known.insert(topic.to_owned(), generation);
+                lacking.push(WireDocument {
+                    topic: topic.to_owned(),
+                    generation,
+                    bytes: bytes.to_vec(),
+                });
+            }
+        }
+        // Also when nothing is lacking: the worker answers for this epoch from now on.
+        let body = wire::body(&lacking);
+        let head = Head {
+            epoch,
+            ..Head::of(Kind::Documents, &body)
+        };
+        self.send(head, &[], &body)?;
+        self.known_epoch = epoch;
+        Ok(())
+    }
+
+    /// Writes a message; reads what has come whenever there is no room.
+    fn send(&mut self, head: Head, offsets: &[u8], bytes: &[u8]) -> Result<(), Failure> {
+        let head = head.encode();
+        let all = [&head[..], offsets, bytes];
+        let len: usize = all.iter().map(|piece| piece.len()).sum();
+        let mut sent = 0;
+        while sent < len {
+            let mut skip = sent;
+            let mut pieces = Vec::with_capacity(3);
+            for piece in all {
+                let from = skip.min(piece.len());
+                skip -= from;
+                if from < piece.len() {
+                    pieces.push(IoSlice::new(&piece[from..]));
+                }
+            }
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let none = &mut SendAncillaryBuffer::default();
+            match sendmsg(self.socket.as_fd(), &pieces, none, flags) {
+                Ok(more) => sent += more,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(PollFlags::IN | PollFlags::OUT)?,
+                Err(_) => return Err(self.gone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the socket is readable or writable as asked, and reads where there is something.
+    fn wait(&mut self, wanted: PollFlags) -> Result<(), Failure> {
+        let mut polled = [PollFd::new(&*self.socket, wanted)];
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return Err(self.gone()),
+        }
+        let seen = polled[0].revents();
+        if seen.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            self.read(RecvFlags::DONTWAIT)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what is there; answers whether anything was.
+    fn read(&mut self, flags: RecvFlags) -> Result<bool, Failure> {
+        let wanted = match Head::decode(self.inbox.arrived()) {
+            Ok(head) => head.map_or(0, |head| HEAD_LEN + head.tail_len()),
+            Err(words) => return Err(self.broken(&words)),
+        };
+        match self.inbox.read(self.socket.as_fd(), wanted, flags) {
+            Ok(true) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Ok(false) | Err(_) => Err(self.gone()),
+        }
+    }
+
+    /// An answer is there, whole.
+    fn complete(&self) -> bool {
+        let arrived = self.inbox.arrived();
+        matches!(Head::decode(arrived), Ok(Some(head)) if arrived.len() >= HEAD_LEN + head.tail_len())
+    }
+
+    /// Waits for the next answer.
+    fn answer(&mut self) -> Result<DataAnswer, Failure> {
+        if !self.complete() {
+            let begun = Instant::now();
+            while !self.complete() {
+                if self.read(RecvFlags::DONTWAIT)? {
+                    continue;
+                }
+                if begun.elapsed() < self.look {
+                    std::hint::spin_loop();
+                } else {
+                    self.wait(PollFlags::IN)?;
+                }
+            }
+        }
+        let arrived = self.inbox.arrived();
+        let head = match Head::decode(arrived) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Err(self.broken("half a message")),
+            Err(words) => return Err(self.broken(&words)),
+        };
+        let split = HEAD_LEN + head.offsets as usize * 4;
+        let end = HEAD_LEN + head.tail_len();
+        let (offsets, bytes) = (&arrived[HEAD_LEN..split], &arrived[split..end]);
+        let answer = match head.kind {
+            Kind::Batch => {
+                let mut words = vec![0_u32; head.offsets as usize];
+                bytemuck::cast_slice_mut(&mut words).copy_from_slice(offsets);
+                DataAnswer::Batch {
+                    offsets: words,
+                    bytes: bytes.to_vec(),
+                }
+            }
+            Kind::Done => DataAnswer::Done,
+            Kind::Failed => match wire::decode(bytes) {
+                Ok(failure) => DataAnswer::Failed(failure),
+                Err(words) => return Err(self.broken(&words)),
+            },
+            Kind::Documents | Kind::Process | Kind::Finish | Kind::Call => {
+                return Err(self.broken("a question where an answer is due"));
+            }
+        };
+        self.inbox.take(end);
+        Ok(answer)
+    }
+
+    /// The worker speaks what no worker of this build speaks: it is not to be trusted with another word.
+    fn broken(&self, words: &str) -> Failure {
+        self.connection
+            .kill(&format!("it sent what no worker sends: {words}"));
+        self.gone()
+    }
+
+    /// Why nothing comes back: with `in-hand` where the worker was at the only batch that was out, anywhere.
+    fn gone(&self) -> Failure {
+        let at = self.connection.in_hand(self.executor);
+        let alone = self.connection.batches_out.load(Ordering::Acquire) == 1;
+        let in_hand = alone && self.out.front().is_some_and(|number| *number == at);
+        Failure {
+            code: if in_hand { "in-hand" } else { "" }.into(),
+            ..failure(failure_kind::GONE, self.connection.epitaph())
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.connection.channel_closed(self.executor);
+    }
+}

@@ -1,0 +1,721 @@
+//! One life of one worker, seen from the host: what is sent to it, who waits for what of it, and what its plugin asks of the
+//! host's services. The thread that reads the control socket routes and does nothing else: it holds no lock over a call, waits
+//! for nobody, and hands what may touch a disk to a thread apart. Whoever waits for a worker that dies is told `gone`.
+
+use super::{
+    frames::Inbox,
+    outbox::{Outbox, Unsent},
+    process::Process,
+    wire::{
+        self, Call, Refused, Returned, Served, Service, Speaker, ToHost, ToWorker, Told,
+        WireChange, WireFailure, WireProblem,
+    },
+};
+use crate::services::{
+    InstanceInfo, Services,
+    component::Component,
+    failure::{closed, failure},
+};
+use hotshoe_abi::{
+    Change, ChangeText, Declaration, DiffRange, Failure, HistoryRange, Host as _, LogRecord, Nack,
+    OptionSetting, Question, Telling, Wait, abi_stable::std_types::RResult, failure_kind,
+};
+use hotshoe_loader::CellRegion;
+use parking_lot::{Condvar, Mutex};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::RecvFlags,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+/// Lines of a worker's log that its crash record keeps.
+const LAST_LINES_MAX: usize = 100;
+
+/// Calls of a plugin's into the host that may be under way at once. Each is a thread of the plugin's that waits.
+const ASKS_MAX: usize = 1024;
+
+/// How long a worker that was asked to end may take: what it would do then is nobody's any more.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+type CallTo = mpsc::SyncSender<Result<Returned, WireFailure>>;
+
+/// See the file.
+pub(crate) struct Connection {
+    info: Arc<InstanceInfo>,
+    services: Arc<Services>,
+    outbox: Outbox,
+    waiting: Mutex<Waiting>,
+    next_call: AtomicU64,
+    components: Mutex<BTreeMap<Speaker, Arc<Component>>>,
+    asks: AtomicUsize,
+    /// Services that may wait for a disk.
+    slow: mpsc::Sender<Job>,
+    channels: Mutex<BTreeMap<u32, Weak<OwnedFd>>>,
+    /// Batches that were handed to the worker and not taken back; stays as it was at a death.
+    pub(crate) batches_out: AtomicUsize,
+    /// By executor: the numbers of batches, and their tasks.
+    tasks: Mutex<BTreeMap<u32, VecDeque<(u64, u64)>>>,
+    region: Arc<CellRegion>,
+    process: Process,
+    ending: AtomicBool,
+    serving: AtomicBool,
+    over: Mutex<Option<Death>>,
+    ended: Condvar,
+    last_lines: Mutex<VecDeque<String>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: BTreeMap<u64, CallTo>,
+    opened: Option<mpsc::SyncSender<Result<(), WireProblem>>>,
+    over: bool,
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Death {
+    /// "killed by signal 11 (SIGSEGV)", "it ended by itself with exit code 3".
+    pub(crate) how: String,
+    /// It was told to end.
+    pub(crate) asked: bool,
+    /// It had been taken into service.
+    pub(crate) served: bool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Connection {
+    pub(crate) fn new(
+        info: &Arc<InstanceInfo>,
+        services: &Arc<Services>,
+        region: &Arc<CellRegion>,
+        socket: &Arc<OwnedFd>,
+        process: Process,
+    ) -> (Arc<Self>, mpsc::Receiver<Job>) {
+        let (slow, jobs) = mpsc::channel();
+        let connection = Self {
+            info: Arc::clone(info),
+            services: Arc::clone(services),
+            outbox: Outbox::new(Arc::clone(socket)),
+            waiting: Mutex::default(),
+            next_call: AtomicU64::new(1),
+            components: Mutex::default(),
+            asks: AtomicUsize::new(0),
+            slow,
+            channels: Mutex::default(),
+            batches_out: AtomicUsize::new(0),
+            tasks: Mutex::default(),
+            region: Arc::clone(region),
+            process,
+            ending: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
+            over: Mutex::new(None),
+            ended: Condvar::new(),
+            last_lines: Mutex::default(),
+        };
+        (Arc::new(connection), jobs)
+    }
+
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Starts the threads of the connection; `died` is called once, when the worker is gone and everybody was told.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        jobs: mpsc::Receiver<Job>,
+        died: impl FnOnce(&Arc<Self>, &Death) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let name = &self.info.name;
+        let writer = Arc::clone(self);
+        thread::Builder::new()
+            .name(format!("to {name}"))
+            .spawn(move || writer.outbox.run())?;
+        thread::Builder::new()
+            .name(format!("services {name}"))
+            .spawn(move || jobs.into_iter().for_each(|job| job()))?;
+        let output = self.process.output();
+        let (forwarder, (lines_ended, lines_end)) = (Arc::clone(self), mpsc::channel::<()>());
+        thread::Builder::new()
+            .name(format!("output {name}"))
+            .spawn(move || {
+                super::output::forward(output, |stream, line| forwarder.printed(stream, line));
+                drop(lines_ended);
+            })?;
+        let reader = Arc::clone(self);
+        thread::Builder::new()
+            .name(format!("from {name}"))
+            .spawn(move || {
+                reader.route();
+                let death = reader.bury(&lines_end);
+                died(&reader, &death);
+            })?;
+        Ok(())
+    }
+
+    // ---- to the worker
+
+    /// Sends a message, with descriptors; never waits.
+    pub(crate) fn send(
+        &self,
+        message: &ToWorker,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let frame = wire::encode(message).map_err(|error| {
+            let text = format!("{} bytes are too long for a worker", error.len);
+            failure(failure_kind::TOO_LARGE, text)
+        })?;
+        self.outbox
+            .send(frame, descriptors)
+            .map_err(|unsent| match unsent {
+                Unsent::Full => {
+                    let text = format!(
+                        "the worker of plugin `{}` does not read what it is sent",
+                        self.info.name
+                    );
+                    failure(failure_kind::FULL, text)
+                }
+                Unsent::Closed => failure(failure_kind::GONE, self.epitaph()),
+            })
+    }
+
+    /// Makes a call and waits for its outcome, or for the worker's end: whoever watches the call kills a worker that does
+    /// not answer.
+    pub(crate) fn call(&self, call: Call) -> Result<Returned, Failure> {
+        let id = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let (to, returned) = mpsc::sync_channel(1);
+        {
+            let mut waiting = self.waiting.lock();
+            if waiting.over {
+                drop(waiting);
+                return Err(failure(failure_kind::GONE, self.epitaph()));
+            }
+            waiting.calls.insert(id, to);
+        }
+        if let Err(failure) = self.send(&ToWorker::Call(id, call), Vec::new()) {
+            self.waiting.lock().calls.remove(&id);
+            return Err(failure);
+        }
+        match returned.recv() {
+            Ok(outcome) => outcome.map_err(Failure::from),
+            Err(mpsc::RecvError) => Err(failure(failure_kind::GONE, self.epitaph())),
+        }
+    }
+
+    /// Sends the start and waits until the library is open.
+    pub(crate) fn open(
+        &self,
+        start: wire::Start,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), Result<WireProblem, Failure>> {
+        let (to, opened) = mpsc::sync_channel(1);
+        self.waiting.lock().opened = Some(to);
+        self.send(&ToWorker::Start(Box::new(start)), descriptors)
+            .map_err(Err)?;
+        match opened.recv() {
+            Ok(outcome) => outcome.map_err(Ok),
+            Err(mpsc::RecvError) => Err(Err(failure(failure_kind::GONE, self.epitaph()))),
+        }
+    }
+
+    /// Takes it into service: its death is told from here on. A worker that is gone before is not.
+    pub(crate) fn serve(&self) -> Result<(), Failure> {
+        let over = self.over.lock();
+        if over.is_some() {
+            drop(over);
+            return Err(failure(failure_kind::GONE, self.epitaph()));
+        }
+        self.serving.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives the worker an executor; answers the host's end of its data socket.
+    pub(crate) fn channel(&self, executor: u32) -> Result<Arc<OwnedFd>, Failure> {
+        let refused = |error: Errno| {
+            let text = format!("the system refuses a socket for executor {executor}: {error}");
+            failure(failure_kind::ERROR, text)
+        };
+        let (ours, theirs) = super::process::socket_pair().map_err(refused)?;
+        let ours = Arc::new(ours);
+        self.channels.lock().insert(executor, Arc::downgrade(&ours));
+        self.send(&ToWorker::Executor(executor), vec![theirs])?;
+        if self.over.lock().is_some() {
+            return Err(failure(failure_kind::GONE, self.epitaph()));
+        }
+        Ok(ours)
+    }
+
+    pub(crate) fn channel_closed(&self, executor: u32) {
+        let mut channels = self.channels.lock();
+        // A newer one of that executor stays.
+        if channels
+            .get(&executor)
+            .is_some_and(|socket| socket.strong_count() <= 1)
+        {
+            channels.remove(&executor);
+        }
+    }
+
+    /// The number of the batch that the worker says it is at, on that executor; 0 for none. Data, written by the worker.
+    pub(crate) fn in_hand(&self, executor: u32) -> u64 {
+        let cell = self.region.cells(executor as usize, 1);
+        cell.map_or(0, |cell| cell[0].load(Ordering::Acquire))
+    }
+
+    /// Notes which task a batch belongs to.
+    pub(crate) fn begun(&self, executor: u32, number: u64, task: u64) {
+        let mut tasks = self.tasks.lock();
+        let out = tasks.entry(executor).or_default();
+        out.push_back((number, task));
+        // More are never out at once.
+        if out.len() > super::channel::WINDOW {
+            out.pop_front();
+        }
+    }
+
+    /// The task that the worker was at; the first, where it was at several.
+    pub(crate) fn task_in_hand(&self) -> Option<u64> {
+        let tasks = self.tasks.lock();
+        tasks.iter().find_map(|(executor, out)| {
+            let at = self.in_hand(*executor);
+            let found = out.iter().find(|(number, _)| *number == at && at != 0);
+            found.map(|(_, task)| *task)
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// From here on the component's services are asked for in this name.
+    pub(crate) fn enter(&self, speaker: Speaker, component: Component) {
+        let before = self.components.lock().insert(speaker, Arc::new(component));
+        // Not under the lock: to leave is a call into the services.
+        drop(before);
+    }
+
+    // ---- its end
+
+    /// Ends the worker; its death is told as any other.
+    pub(crate) fn kill(&self, why: &str) {
+        self.process.kill(why);
+    }
+
+    /// Asks the worker to end, and waits until it has: killed, where it takes its time.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.outbox.close();
+        self.process.hang_up();
+        let mut over = self.over.lock();
+        if over.is_none() && self.ended.wait_for(&mut over, END_WITHIN).timed_out() {
+            self.process.kill("it did not end when it was told to");
+            self.ended.wait_for(&mut over, END_WITHIN);
+        }
+    }
+
+    /// The worker is gone, and everybody knows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.lock().is_some()
+    }
+
+    /// How the worker ended, in a sentence; waits a moment for whoever finds that out.
+    pub(crate) fn epitaph(&self) -> String {
+        let mut over = self.over.lock();
+        if over.is_none() {
+            self.ended.wait_for(&mut over, END_WITHIN);
+        }
+        let how = match &*over {
+            Some(death) => death.how.clone(),
+            None => "it closed its connection".to_owned(),
+        };
+        format!("the worker of plugin `{}` died: {how}", self.info.name)
+    }
+
+    /// The last lines of its log, oldest first.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.last_lines.lock().iter().cloned().collect()
+    }
+
+    /// It ended by itself, with that exit code.
+    pub(crate) fn ended_with(&self, code: i32) -> bool {
+        self.process.ended_with(code)
+    }
+
+    fn keep(&self, line: String) {
+        let mut lines = self.last_lines.lock();
+        if lines.len() == LAST_LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    fn printed(&self, stream: &'static str, line: &str) {
+        let plugin = &self.info.name;
+        tracing::info!(target: "hotshoe::plugin", plugin, from = stream, "{line}");
+        self.keep(format!("{stream}: {line}"));
+    }
+
+    /// Everybody who waits is told; the process is gone for certain.
+    fn bury(&self, lines_end: &mpsc::Receiver<()>) -> Death {
+        self.outbox.close();
+        let asked = self.ending.load(Ordering::Acquire);
+        let how = self.process.reap();
+        // What it said last is on its way; a child of its own may keep the pipes, and is not waited for.
+        let _ = lines_end.recv_timeout(Duration::from_millis(200));
+        let death = {
+            let mut over = self.over.lock();
+            let served = self.serving.load(Ordering::Acquire);
+            over.insert(Death { how, asked, served }).clone()
+        };
+        self.ended.notify_all();
+        let calls = {
+            let mut waiting = self.waiting.lock();
+            waiting.over = true;
+            waiting.opened = None;
+            std::mem::take(&mut waiting.calls)
+        };
+        // Dropped: whoever waits finds nobody at the other end.
+        drop(calls);
+        let channels = std::mem::take(&mut *self.channels.lock());
+        for socket in channels.values().filter_map(Weak::upgrade) {
+            // A child of the worker's may hold the other end: the executor's thread must wake all the same.
+            let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
+        }
+        let components = std::mem::take(&mut *self.components.lock());
+        drop(components);
+        death
+    }
+
+    // ---- from the worker
+
+    /// Routes what comes until the worker is gone.
+    fn route(self: &Arc<Self>) {
+        let mut inbox = Inbox::default();
+        let socket = Arc::clone(self.process.socket());
+        loop {
+            let gone = {
+                let ended = self.process.ended();
+                let mut polled = vec![PollFd::new(&*socket, PollFlags::IN)];
+                polled.extend(ended.map(|ended| PollFd::from_borrowed_fd(ended, PollFlags::IN)));
+                match poll(&mut polled, None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(_) => return,
+                }
+                polled
+                    .get(1)
+                    .is_some_and(|ended| !ended.revents().is_empty())
+            };
+            loop {
+                let wanted = inbox.wanted();
+                match inbox.read(socket.as_fd(), wanted, RecvFlags::DONTWAIT) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(Errno::AGAIN) => break,
+                    Err(_) => return,
+                }
+                if let Err(words) = self.take(&mut inbox) {
+                    self.kill(&format!("it sent what no worker sends: {words}"));
+                    return;
+                }
+            }
+            // The process is over, whoever else may hold its end of the socket.
+            if gone {
+                return;
+            }
+        }
+    }
+
+    fn take(self: &Arc<Self>, inbox: &mut Inbox) -> Result<(), String> {
+        while let Some(body) = inbox.next()? {
+            match wire::decode(body)? {
+                ToHost::Opened(outcome) => {
+                    let opened = self.waiting.lock().opened.take();
+                    if let Some(opened) = opened {
+                        let _ = opened.try_send(outcome.map_err(|problem| *problem));
+                    }
+                }
+                ToHost::Returned(id, outcome) => {
+                    let to = self.waiting.lock().calls.remove(&id);
+                    if let Some(to) = to {
+                        let _ = to.try_send(outcome);
+                    }
+                }
+                ToHost::Tell(speaker, told) => self.told(speaker, told),
+                ToHost::Ask(id, speaker, service) => self.asked(id, speaker, service),
+            }
+        }
+        Ok(())
+    }
+
+    fn component(&self, speaker: Speaker) -> Option<Arc<Component>> {
+        let components = self.components.lock();
+        let found = components.get(&speaker);
+        found
+            .or_else(|| components.get(&Speaker::Instance))
+            .cloned()
+    }
+
+    fn told(&self, speaker: Speaker, told: Told) {
+        let Some(component) = self.component(speaker) else {
+            return;
+        };
+        match told {
+            Told::Log {
+                level,
+                target,
+                message,
+                fields,
+            } => {
+                component.log(LogRecord {
+                    level,
+                    target: target.as_str().into(),
+                    message: message.as_str().into(),
+                    fields: fields.as_str().into(),
+                });
+                let space = if fields.is_empty() { "" } else { " " };
+                self.keep(format!("{target}: {message}{space}{fields}"));
+            }
+            Told::Nack {
+                topic,
+                generation,
+                error,
+            } => component.nack(Nack {
+                topic: topic.as_str().into(),
+                generation,
+                error: error.as_str().into(),
+            }),
+            Told::Read { topic, generation } => component.has_read(&topic, generation),
+        }
+    }
+
+    fn answer(&self, id: u64, outcome: Result<Served, Refused>) {
+        self.asks.fetch_sub(1, Ordering::AcqRel);
+        // An answer that a worker does not take is its own loss; it is gone, or about to be.
+        if let Err(failure) = self.send(&ToWorker::Served(id, outcome), Vec::new()) {
+            if failure.kind == failure_kind::FULL {
+                self.kill("it asks and does not read the answers");
+            }
+        }
+    }
+
+    fn asked(self: &Arc<Self>, id: u64, speaker: Speaker, service: Service) {
+        if self.asks.fetch_add(1, Ordering::AcqRel) >= ASKS_MAX {
+            let text = format!("{ASKS_MAX} calls into the host are under way already");
+            return self.answer(id, refuse(failure(failure_kind::FULL, text)));
+        }
+        let Some(component) = self.component(speaker) else {
+            return self.answer(id, refuse(closed("the component")));
+        };
+        match service {
+            Service::Snapshot { topic, epoch } => {
+                let found = component.snapshot(topic.as_str().into(), epoch);
+                self.answer(
+                    id,
+                    served(found, |snapshot| Served::Snapshot(snapshot.into())),
+                );
+            }
+            Service::Send { to, bytes } => {
+                let sent = component.tell(Telling {
+                    to: to.as_str().into(),
+                    bytes: bytes.as_slice().into(),
+                });
+                self.answer(id, served(sent, |()| Served::Nothing));
+            }
+            Service::Broadcast(bytes) => {
+                let sent = component.broadcast(bytes.as_slice().into());
+                self.answer(id, served(sent, |count| Served::Number(count.into())));
+            }
+            Service::SetOption { key, value } => {
+                let set = component.set_option(OptionSetting {
+                    key: key.as_str().into(),
+                    value: value.as_str().into(),
+                });
+                self.answer(id, served(set, |()| Served::Nothing));
+            }
+            Service::Endpoint(url) => {
+                let entered = component.endpoint(url.as_str().into());
+                self.answer(id, served(entered, |()| Served::Nothing));
+            }
+            Service::Metric { kind, name, bounds } => {
+                let place = component.metric_place(kind, &name, &bounds);
+                let cells = |(first, len): (usize, usize)| Served::Cells {
+                    first: u32::try_from(first).unwrap_or(u32::MAX),
+                    len: u32::try_from(len).unwrap_or(0),
+                };
+                self.answer(
+                    id,
+                    place
+                        .map(cells)
+                        .map_err(|failure| Refused::Failure(failure.into())),
+                );
+            }
+            Service::Ask {
+                to,
+                bytes,
+                deadline_ms,
+                caller,
+            } => {
+                let connection = Arc::clone(self);
+                let question = Question {
+                    to: to.as_str().into(),
+                    bytes: bytes.as_slice().into(),
+                    deadline_ms,
+                    caller: caller.as_str().into(),
+                };
+                component.ask_then(
+                    &question,
+                    Box::new(move |answer| {
+                        let answer = answer.map(Served::Bytes);
+                        connection.answer(
+                            id,
+                            answer.map_err(|failure| Refused::Failure(failure.into())),
+                        );
+                    }),
+                );
+            }
+            Service::Apply { changes, caller } => {
+                let connection = Arc::clone(self);
+                let changes: Vec<Change<'_>> = changes.iter().map(change).collect();
+                component.apply_then(
+                    &changes,
+                    &caller,
+                    Box::new(move |answers| {
+                        let applied = answers.map(|answers| {
+                            let answers = answers.into_iter().map(|answer| match answer {
+                                Ok(applied) => Ok(applied.into()),
+                                Err(error) => Err(error.into()),
+                            });
+                            Served::Applied(answers.collect())
+                        });
+                        connection.answer(
+                            id,
+                            applied.map_err(|failure| Refused::Failure(failure.into())),
+                        );
+                    }),
+                );
+            }
+            Service::Wait {
+                topic,
+                after,
+                timeout_ms,
+            } => {
+                let connection = Arc::clone(self);
+                let wait = Wait {
+                    topic: topic.as_str().into(),
+                    after,
+                    timeout_ms,
+                };
+                component.wait_then(
+                    &wait,
+                    Box::new(move |generation| {
+                        let generation = generation.map(Served::Number);
+                        connection.answer(
+                            id,
+                            generation.map_err(|failure| Refused::Failure(failure.into())),
+                        );
+                    }),
+                );
+            }
+            slow @ (Service::Declare { .. }
+            | Service::History { .. }
+            | Service::Diff { .. }
+            | Service::TopicStatus(_)) => {
+                let connection = Arc::clone(self);
+                let job = Box::new(move || {
+                    let outcome = serve_slowly(&component, slow);
+                    connection.answer(id, outcome);
+                });
+                // The receiver lives as long as this connection does.
+                let _ = self.slow.send(job);
+            }
+        }
+    }
+}
+
+/// Services that may wait for a disk, or for whoever holds a topic.
+fn serve_slowly(component: &Component, service: Service) -> Result<Served, Refused> {
+    match service {
+        Service::Declare {
+            schema,
+            initial,
+            settings,
+        } => {
+            let opened = component.declare(Declaration {
+                schema: schema.as_slice().into(),
+                initial: initial.as_slice().into(),
+                settings: settings.as_slice().into(),
+            });
+            served(opened, Served::from)
+        }
+        Service::History {
+            topic,
+            before,
+            limit,
+        } => {
+            let found = component.history(HistoryRange {
+                topic: topic.as_str().into(),
+                before,
+                limit,
+            });
+            served(found, |entries| {
+                Served::History(entries.into_iter().map(Into::into).collect())
+            })
+        }
+        Service::Diff { topic, from, to } => {
+            let made = component.diff(DiffRange {
+                topic: topic.as_str().into(),
+                from,
+                to,
+            });
+            match made {
+                RResult::ROk(patch) => Ok(Served::Bytes(patch.into())),
+                RResult::RErr(error) => Err(Refused::Change(Box::new(error.into()))),
+            }
+        }
+        Service::TopicStatus(topic) => {
+            let found = component.topic_status(topic.as_str().into());
+            served(found, |status| Served::Bytes(status.into()))
+        }
+        _ => refuse(closed("the service")),
+    }
+}
+
+fn change(change: &WireChange) -> Change<'_> {
+    Change {
+        op: change.op,
+        dry_run: change.dry_run,
+        generation: change.generation,
+        confirm_s: change.confirm_s,
+        text: ChangeText {
+            pointer: change.pointer.as_str().into(),
+            by: change.by.as_str().into(),
+        },
+        document: change.document.as_slice().into(),
+        expect: change.expect.as_slice().into(),
+    }
+}
+
+fn served<T>(
+    outcome: RResult<T, Failure>,
+    served: impl FnOnce(T) -> Served,
+) -> Result<Served, Refused> {
+    match outcome {
+        RResult::ROk(value) => Ok(served(value)),
+        RResult::RErr(failure) => refuse(failure),
+    }
+}
+
+fn refuse(failure: Failure) -> Result<Served, Refused> {
+    Err(Refused::Failure(failure.into()))
+}

@@ -1,0 +1,96 @@
+//! What is kept of a worker's death for whoever asks later: how, at which task, and its last words. One JSON file each in the
+//! state folder, the newest ten of an instance. A record that cannot be written is logged, and nothing else suffers.
+
+use crate::status::Crash;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Records kept of one instance.
+const CRASHES_MAX: usize = 10;
+
+/// The largest record that is read back: a hundred lines of the longest kind.
+const RECORD_LEN_MAX: u64 = 2 << 20;
+
+/// `crashes/<instance>` in the state folder.
+pub(crate) fn folder(state_dir: &Path, instance: &str) -> PathBuf {
+    state_dir.join("crashes").join(instance)
+}
+
+/// Writes a record and removes the oldest beyond the limit.
+pub(crate) fn write(folder: &Path, crash: &Crash) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let newest = names(folder)?
+        .last()
+        .and_then(|name| number(name))
+        .unwrap_or(0);
+    let name = format!("{:08}.json", newest + 1);
+    let bytes = serde_json::to_vec_pretty(crash).map_err(io::Error::other)?;
+    // Renamed into place: whoever reads finds it whole.
+    let half = folder.join(".new");
+    fs::write(&half, bytes)?;
+    fs::rename(&half, folder.join(name))?;
+    let names = names(folder)?;
+    for old in names.iter().rev().skip(CRASHES_MAX) {
+        fs::remove_file(folder.join(old))?;
+    }
+    Ok(())
+}
+
+/// The records that are kept, oldest first. What cannot be read is left out.
+pub(crate) fn read(folder: &Path) -> Vec<Crash> {
+    let names = names(folder).unwrap_or_default();
+    let records = names.iter().filter_map(|name| {
+        let path = folder.join(name);
+        let short = fs::metadata(&path).is_ok_and(|file| file.len() <= RECORD_LEN_MAX);
+        let bytes = short.then(|| fs::read(&path).ok()).flatten()?;
+        serde_json::from_slice(&bytes).ok()
+    });
+    records.collect()
+}
+
+fn number(name: &str) -> Option<u64> {
+    name.strip_suffix(".json")?.parse().ok()
+}
+
+/// The records' names, oldest first.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| number(name).is_some())
+        .collect();
+    names.sort_by_key(|name| number(name));
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_ten_are_kept_and_read_back() {
+        let state = tempfile::tempdir().expect("a folder");
+        let folder = folder(state.path(), "x");
+        assert!(read(&folder).is_empty());
+        for number in 0..13 {
+            let crash = Crash {
+                at: "2026-11-25T00:00:00.000Z".to_owned(),
+                how: format!("died {number}"),
+                task: Some(number),
+                log: vec!["a line".to_owned()],
+            };
+            write(&folder, &crash).expect("written");
+        }
+        fs::write(folder.join("99999999.json"), "no record").expect("written");
+        let kept = read(&folder);
+        let how: Vec<&str> = kept.iter().map(|crash| crash.how.as_str()).collect();
+        assert_eq!((how.len(), how[0], how[9]), (10, "died 3", "died 12"));
+        assert_eq!(kept[9].log, ["a line"]);
+    }
+}

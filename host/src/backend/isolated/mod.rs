@@ -1,0 +1,387 @@
+//! A plugin's code in a process of its own: the same library, the same calls, and a segfault is the worker's. What the host's
+//! side of an instance asks for becomes messages here; which services a plugin may ask for, and in whose name, stays the
+//! host's. It refuses to restart anything: that is the supervisor's.
+
+mod channel;
+mod connection;
+mod crash;
+mod data;
+mod frames;
+mod outbox;
+mod output;
+mod parts;
+mod process;
+mod wire;
+pub(crate) mod worker;
+
+pub(crate) use self::process::{Program, Spawner};
+use self::{
+    channel::Channel,
+    connection::{Connection, Death},
+    parts::Shared,
+    wire::{Call, DeadlineData, LibraryData, Returned, RunData, Speaker, Start, WireProblem},
+};
+use super::code::{CheckerPart, Code, DriverPart, ExecutorPart, ProcessorPart};
+use crate::{
+    error::{Blame, ExitCode, Problem},
+    machine::{
+        ExecutorId, Parts as Declared,
+        supervisor::{self, Event},
+    },
+    services::{
+        InstanceInfo, Services, clock,
+        component::Component,
+        failure::{failure, problem},
+    },
+    status::{Crash, EnforcedStatus, WorkerStatus},
+};
+use hotshoe_abi::{Failure, failure_kind};
+use hotshoe_loader::{CellRegion, Verified};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What a worker of another build ends with, before it reads a word.
+pub(crate) const EXIT_OTHER_BUILD: i32 = 64;
+
+/// Everything that starting one's worker needs.
+pub(crate) struct Launch {
+    pub(crate) spawner: Arc<Spawner>,
+    pub(crate) program: Program,
+}
+
+/// See the file.
+pub(crate) struct Isolated {
+    info: Arc<InstanceInfo>,
+    services: Arc<Services>,
+    declared: Declared,
+    launch: Launch,
+    /// The verified copy, or why there is none.
+    library: Result<Box<Verified>, Problem>,
+    /// Metric cells, shared with every life of the worker.
+    region: Arc<CellRegion>,
+    life: Mutex<Option<Arc<Connection>>>,
+    channels: Mutex<BTreeMap<u32, Weak<Mutex<Channel>>>>,
+    lives: AtomicU64,
+    /// What the worker in service says of its sandbox and limits.
+    enforced: Mutex<Vec<EnforcedStatus>>,
+    /// Where the records of its deaths are.
+    crashes: PathBuf,
+}
+
+impl Isolated {
+    pub(crate) fn new(
+        info: &Arc<InstanceInfo>,
+        services: &Arc<Services>,
+        declared: Declared,
+        library: Result<Box<Verified>, Problem>,
+        region: Arc<CellRegion>,
+        launch: Launch,
+    ) -> Self {
+        Self {
+            info: Arc::clone(info),
+            services: Arc::clone(services),
+            declared,
+            launch,
+            library,
+            region,
+            life: Mutex::new(None),
+            channels: Mutex::default(),
+            lives: AtomicU64::new(0),
+            enforced: Mutex::default(),
+            crashes: crash::folder(&services.run.state_dir, &info.name),
+        }
+    }
+
+    fn life(&self) -> Result<Arc<Connection>, Failure> {
+        self.life.lock().clone().ok_or_else(|| {
+            let text = format!("the worker of plugin `{}` was not started", self.info.name);
+            failure(failure_kind::GONE, text)
+        })
+    }
+
+    /// The executor's way into the worker; one for its executor part and its processor.
+    fn channel(&self, id: ExecutorId) -> Result<Shared, Failure> {
+        let connection = self.life()?;
+        let mut channels = self.channels.lock();
+        if let Some(channel) = channels.get(&id.0).and_then(Weak::upgrade) {
+            if Arc::ptr_eq(channel.lock().connection(), &connection) {
+                return Ok(channel);
+            }
+        }
+        let socket = connection.channel(id.0)?;
+        let channel = Arc::new(Mutex::new(Channel::new(&connection, id.0, socket)));
+        channels.insert(id.0, Arc::downgrade(&channel));
+        Ok(channel)
+    }
+
+    fn start(&self, verified: &Verified) -> Start {
+        let (run, deadlines) = (&self.services.run, &self.info.deadlines);
+        let Declared {
+            driver,
+            checker,
+            executor,
+            processor,
+        } = self.declared;
+        Start {
+            instance: self.info.name.clone(),
+            run: RunData {
+                id: run.id.clone(),
+                hostname: run.hostname.clone(),
+                run_dir: run.run_dir.to_string_lossy().into_owned(),
+                state_dir: run.state_dir.to_string_lossy().into_owned(),
+                driver_resources: run.driver_resources.clone(),
+                executor_resources: run.executor_resources.clone(),
+            },
+            deadlines: DeadlineData {
+                init: deadlines.init,
+                receive: deadlines.receive,
+                hook: deadlines.hook,
+                process: deadlines.process,
+                check: deadlines.check,
+                shutdown: deadlines.shutdown,
+            },
+            library: LibraryData {
+                path: verified.path.to_string_lossy().into_owned(),
+                copy: verified
+                    .staged
+                    .file()
+                    .map(|file| file.to_string_lossy().into_owned()),
+                symbol: verified.manifest.symbol.clone(),
+                abi: verified.manifest.abi_text(),
+            },
+            log_level: crate::services::log::level(),
+            parts: [driver, checker, executor, processor],
+        }
+    }
+
+    /// What comes along with the start: the cells, the epoch page, and the library where it is in memory.
+    fn descriptors(&self, verified: &Verified) -> std::io::Result<Vec<OwnedFd>> {
+        let page = self.services.config.epoch_page();
+        let page = page.map_err(|failure| std::io::Error::other(failure.message.into_string()))?;
+        let mut descriptors = vec![
+            self.region.descriptor().try_clone_to_owned()?,
+            page.try_clone_to_owned()?,
+        ];
+        if let Some(memfd) = verified.staged.descriptor() {
+            descriptors.push(memfd.try_clone_to_owned()?);
+        }
+        Ok(descriptors)
+    }
+
+    fn spawn(&self) -> Result<Arc<Connection>, Problem> {
+        let process = self
+            .launch
+            .spawner
+            .spawn(self.launch.program.clone())
+            .map_err(|error| self.not_started(&error))?;
+        let socket = Arc::clone(process.socket());
+        let (connection, jobs) =
+            Connection::new(&self.info, &self.services, &self.region, &socket, process);
+        let (services, id) = (Arc::clone(&self.services), self.info.id);
+        let (crashes, name) = (self.crashes.clone(), self.info.name.clone());
+        let died = move |connection: &Arc<Connection>, death: &Death| {
+            if death.asked {
+                return;
+            }
+            let how = death.how.clone();
+            if death.served {
+                // Told first: a disk takes its time.
+                services.tell(Event::Died(id, supervisor::Death { how: how.clone() }));
+            }
+            let crash = Crash {
+                at: clock::utc_now(),
+                how,
+                task: connection.task_in_hand(),
+                log: connection.last_lines(),
+            };
+            if let Err(error) = crash::write(&crashes, &crash) {
+                tracing::warn!(plugin = name, %error, "the record of a worker's death cannot be written");
+            }
+        };
+        self.lives.fetch_add(1, Ordering::Relaxed);
+        connection
+            .start(jobs, died)
+            .map_err(|error| self.not_started(&error))?;
+        Ok(connection)
+    }
+
+    fn not_started(&self, error: &std::io::Error) -> Problem {
+        let name = &self.info.name;
+        let program = match &self.launch.program.executable {
+            Some(executable) => executable.display().to_string(),
+            None => "this program".to_owned(),
+        };
+        let headline = format!("plugin `{name}`: its worker cannot be started: {error}");
+        Problem::error(
+            ExitCode::Init,
+            Blame::Environment,
+            "worker-not-started",
+            headline,
+        )
+        .wanted(format!("a process of {program}"))
+        .found(error.to_string())
+        .fix(process::refusal(error))
+    }
+
+    /// Why the library is not open in there: its own refusal, or the worker's end.
+    fn not_opened(&self, why: Result<WireProblem, Failure>, connection: &Connection) -> Problem {
+        let gone = match why {
+            Ok(refused) => return refused.into_problem(),
+            Err(failure) => failure,
+        };
+        if connection.ended_with(EXIT_OTHER_BUILD) {
+            let headline = format!(
+                "plugin `{}`: its worker is of another build than this program",
+                self.info.name
+            );
+            let problem =
+                Problem::error(ExitCode::Init, Blame::Operator, "worker-mismatch", headline);
+            let problem = problem.wanted(format!("a worker of {}", process::fingerprint()));
+            return problem.fix(
+                "build host and worker from the same sources, or leave the worker to this program",
+            );
+        }
+        problem(&self.info.name, "load", ExitCode::Init, &gone)
+    }
+}
+
+impl Code for Isolated {
+    fn open(&self) -> Result<(), Problem> {
+        let verified = match &self.library {
+            Ok(verified) => verified,
+            Err(problem) => return Err(problem.clone()),
+        };
+        let descriptors = self
+            .descriptors(verified)
+            .map_err(|error| self.not_started(&error))?;
+        let connection = self.spawn()?;
+        // Before it answers: whoever kills it while it loads must find it.
+        let before = self.life.lock().replace(Arc::clone(&connection));
+        drop(before);
+        connection
+            .open(self.start(verified), descriptors)
+            .map_err(|why| self.not_opened(why, &connection))
+    }
+
+    fn serve(&self) -> Result<(), Problem> {
+        let served = self.life().and_then(|connection| connection.serve());
+        served.map_err(|gone| problem(&self.info.name, "load", ExitCode::Init, &gone))
+    }
+
+    fn settings_schema(&self) -> Result<String, Problem> {
+        let asked = self
+            .life()
+            .and_then(|connection| connection.call(Call::SettingsSchema));
+        match asked {
+            Ok(Returned::Text(schema)) => Ok(schema),
+            Ok(_) => Err(self.odd()),
+            Err(failure) => Err(problem(
+                &self.info.name,
+                "settings schema",
+                ExitCode::Init,
+                &failure,
+            )),
+        }
+    }
+
+    fn create(&self, settings: &str, host: Component) -> Result<(), Failure> {
+        let connection = self.life()?;
+        connection.enter(Speaker::Instance, host);
+        connection.call(Call::Create(settings.to_owned())).map(drop)
+    }
+
+    fn driver(&self) -> Result<Box<dyn DriverPart>, Failure> {
+        Ok(Box::new(parts::Driver(self.life()?)))
+    }
+
+    fn checker(&self) -> Result<Box<dyn CheckerPart>, Failure> {
+        Ok(Box::new(parts::Checker(self.life()?)))
+    }
+
+    fn executor(&self, id: ExecutorId) -> Result<Box<dyn ExecutorPart>, Failure> {
+        let channel = self.channel(id)?;
+        Ok(Box::new(parts::Executor { channel, id: id.0 }))
+    }
+
+    fn processor(&self, id: ExecutorId) -> Result<Box<dyn ProcessorPart>, Failure> {
+        let channel = self.channel(id)?;
+        Ok(Box::new(parts::Processor { channel, id: id.0 }))
+    }
+
+    fn signal(&self, kind: u32, value: u64) {
+        if let Ok(connection) = self.life() {
+            // A worker that is gone, or does not read, is told by other means.
+            let _ = connection.send(&wire::ToWorker::Signal(kind, value), Vec::new());
+        }
+    }
+
+    fn kill(&self, why: &str) -> bool {
+        if let Ok(connection) = self.life() {
+            connection.kill(why);
+        }
+        true
+    }
+
+    fn worker(&self) -> Option<WorkerStatus> {
+        let life = self.life().ok().filter(|connection| !connection.is_over());
+        Some(WorkerStatus {
+            pid: life.map(|connection| connection.pid()),
+            lives: self.lives.load(Ordering::Relaxed),
+            enforced: self.enforced.lock().clone(),
+            crashes: crash::read(&self.crashes),
+        })
+    }
+
+    fn close(&self) {
+        if let Ok(connection) = self.life() {
+            connection.end();
+        }
+    }
+}
+
+impl Isolated {
+    fn odd(&self) -> Problem {
+        let headline = format!(
+            "plugin `{}`: its worker answered something else than it was asked; this is a bug of hotshoe's",
+            self.info.name
+        );
+        Problem::error(ExitCode::Bug, Blame::Host, "internal", headline)
+    }
+}
+
+impl Drop for Isolated {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl WireProblem {
+    fn into_problem(self) -> Problem {
+        let mut problem =
+            Problem::error(ExitCode::Refused, Blame::Plugin, self.code, self.headline);
+        problem.wanted = self.wanted;
+        problem.found = self.found;
+        problem.fix = self.fix;
+        problem.detail = self.detail;
+        problem
+    }
+
+    fn of(problem: Problem) -> Self {
+        Self {
+            code: problem.code,
+            headline: problem.headline,
+            wanted: problem.wanted,
+            found: problem.found,
+            fix: problem.fix,
+            detail: problem.detail,
+        }
+    }
+}
