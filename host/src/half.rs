@@ -5,7 +5,7 @@ use crate::{
     CallError, Problem,
     backend::{
         Backend,
-        slot::{Attempt, Slot, TaskRun},
+        slot::{Attempt, Broke, Slot, TaskRun},
     },
     machine::{
         ExecutorId, InstanceId,
@@ -119,17 +119,17 @@ impl ExecutorSlot {
         if attempt <= 1 {
             self.next_task += 1;
         }
-        let run = TaskRun {
-            id: self.next_task - 1,
-            batch,
-            pin: pin.0.clone(),
-        };
+        if let Err(problem) = self.revive() {
+            return TaskOutcome::Failed(problem.headline);
+        }
+        let run = TaskRun::new(self.next_task - 1, batch, pin.0.clone());
         match self.slot.attempt(&run, attempt.max(1)) {
             Attempt::Done(batch) | Attempt::Partial(batch, _) => {
                 TaskOutcome::Done(batch.iter().map(<[u8]>::to_vec).collect())
             }
             Attempt::Failed(reason) => TaskOutcome::Failed(reason),
             Attempt::Cancelled => TaskOutcome::Failed("cancelled".to_owned()),
+            Attempt::Gone(gone) => TaskOutcome::Failed(gone.reason()),
         }
     }
 
@@ -138,12 +138,24 @@ impl ExecutorSlot {
     /// # Errors
     /// Why one could not.
     pub fn finish(&mut self, pin: &Pin) -> Result<Vec<Vec<u8>>, String> {
-        let run = TaskRun {
-            id: 0,
-            batch: Batch::new(),
-            pin: pin.0.clone(),
-        };
-        Ok(self.slot.finish(&run)?.iter().map(<[u8]>::to_vec).collect())
+        self.revive().map_err(|problem| problem.headline)?;
+        let run = TaskRun::new(0, Batch::new(), pin.0.clone());
+        match self.slot.finish(&run) {
+            Ok(batch) => Ok(batch.iter().map(<[u8]>::to_vec).collect()),
+            Err(Broke::Failed(reason)) => Err(reason),
+            Err(Broke::Gone(gone)) => Err(gone.reason()),
+        }
+    }
+
+    /// Makes the parts of an instance whose worker died anew; fails for as long as no new worker is up.
+    fn revive(&mut self) -> Result<(), Problem> {
+        while let Some(dead) = self.slot.dead() {
+            let Some((_, backend)) = self.instances.iter().find(|(id, _)| *id == dead) else {
+                break;
+            };
+            self.slot.revive(dead, backend.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Hands an instance's part what its driver broadcast.

@@ -377,7 +377,13 @@ impl Host {
                 use supervisor::State;
                 !matches!(
                     state,
-                    None | Some(State::Stopped | State::Skipped | State::Failed | State::Verified)
+                    None | Some(
+                        State::Stopped
+                            | State::Skipped
+                            | State::Failed
+                            | State::Quarantined
+                            | State::Verified
+                    )
                 )
             });
         Stopping {

@@ -4,6 +4,8 @@ pub(crate) mod code;
 pub(crate) mod in_process;
 pub(crate) mod instance;
 pub(crate) mod isolated;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub(crate) mod slot;
 
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
     services::{
         InstanceInfo,
         config::{Proposal, VerdictTo},
+        failure::closed,
         message::Mail,
     },
     status::WorkerStatus,
@@ -73,6 +76,10 @@ pub(crate) enum Hook<'a> {
 }
 
 /// One instance's parts on one executor. One thread at a time calls them.
+///
+/// A call into code whose process has died answers [`GONE`](hotshoe_abi::failure_kind::GONE), and so does every later one:
+/// parts do not come back to life, others are made. Such a failure's message says how the process ended (`killed by signal 11
+/// (SIGSEGV)`), and its code is [`IN_HAND`] where the batch of the call had been delivered and was the one being worked on.
 pub(crate) trait ExecutorParts: Send {
     fn instance(&self) -> &Arc<InstanceInfo>;
     /// Makes and initialises the executor part, if one is declared.
@@ -81,7 +88,7 @@ pub(crate) trait ExecutorParts: Send {
     fn init_processor(&mut self) -> Result<(), Failure>;
     /// Calls a hook of the executor part; what it fails with is counted and goes no further.
     fn hook(&mut self, hook: Hook<'_>, task: Task);
-    /// Calls the processor. After a panic the next call finds a new one.
+    /// Calls the processor. After a panic the next call finds a new one. Never between a `begin` and its `end`.
     fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure>;
     /// Calls the processor's `finish`.
     fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure>;
@@ -89,7 +96,32 @@ pub(crate) trait ExecutorParts: Send {
     fn receive(&mut self, message: &[u8]);
     /// Shuts the executor part down, if it was initialised, and drops everything.
     fn shutdown(&mut self) -> Result<(), Failure>;
+    /// How many batches may be begun before the first is ended. 1: `process` only. Asked once the processor is initialised.
+    fn window(&self) -> usize {
+        1
+    }
+    /// Hands a batch over and returns; never waits for what comes of one. The batch is lent until the call returns. A failure
+    /// means that it was not begun.
+    fn begin(&mut self, _batch: BatchRef<'_>) -> Result<(), Failure> {
+        Err(closed("a window of one"))
+    }
+    /// Takes back what came of the oldest batch that was begun and not ended; waits for it. Every begun batch is ended, also
+    /// after a failure.
+    fn end(&mut self, _out: &mut OutBatch) -> Result<(), Failure> {
+        Err(closed("a window of one"))
+    }
+    /// Whether `end` would return at once.
+    fn ended(&mut self) -> bool {
+        true
+    }
+    /// Whether task hooks reach anybody: then tasks run one at a time, so that the hooks of two never interleave.
+    fn has_executor_part(&self) -> bool {
+        true
+    }
 }
+
+/// The code of a failure whose batch was being worked on when the process died.
+pub(crate) const IN_HAND: &str = "in-hand";
 
 /// A refusal in the host's words.
 pub(crate) fn refused(refusal: &hotshoe_loader::Refusal, at: Option<Place>) -> Problem {

@@ -1,11 +1,16 @@
 //! One executor: every instance's parts on it, and the chain of processors. Bound to no thread: one at a time calls it.
 
-use super::{Backend, ExecutorParts, Hook};
+mod flight;
+
+use self::flight::Flight;
+pub(crate) use self::flight::{Landed, Landing};
+use super::{Backend, ExecutorParts, Hook, IN_HAND};
 use crate::{
-    error::{ExitCode, Problem},
+    error::{Blame, ExitCode, Problem},
     machine::{
         ExecutorId, InstanceId,
         batch::{Batch, OutputLimits},
+        history::{Gone, History, Replay},
     },
     services::{
         config::Pin,
@@ -13,9 +18,13 @@ use crate::{
     },
 };
 use hotshoe_abi::{BatchRef, Failure, OutBatch, Task, failure_kind};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A batch on its way through the chain, with the config set that every attempt keeps.
@@ -25,6 +34,42 @@ pub(crate) struct TaskRun {
     pub(crate) id: u64,
     pub(crate) batch: Batch,
     pub(crate) pin: Pin,
+    /// Never held over a call: a thread that hangs would keep the next one from running the task.
+    history: Mutex<History>,
+}
+
+impl TaskRun {
+    pub(crate) fn new(id: u64, batch: Batch, pin: Pin) -> Self {
+        Self {
+            id,
+            batch,
+            pin,
+            history: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn history(&self) -> History {
+        self.history.lock().clone()
+    }
+
+    pub(crate) fn set_history(&self, history: History) {
+        *self.history.lock() = history;
+    }
+
+    /// Reads or changes the history in place.
+    pub(crate) fn with_history<T>(&self, with: impl FnOnce(&mut History) -> T) -> T {
+        with(&mut self.history.lock())
+    }
+
+    /// The same task for another thread, as far as it got: the one that has it hangs, and may yet write to its own.
+    pub(crate) fn taken_over(&self) -> Self {
+        Self {
+            id: self.id,
+            batch: self.batch.clone(),
+            pin: self.pin.clone(),
+            history: Mutex::new(self.history()),
+        }
+    }
 }
 
 /// What an attempt makes of a task.
@@ -36,14 +81,51 @@ pub(crate) enum Attempt {
     Partial(Batch, Vec<(usize, String)>),
     Failed(String),
     Cancelled,
+    /// A worker died under it. Its instance's parts are dead until they are revived, and no attempt reaches past them.
+    Gone(Gone),
+}
+
+/// Why a chain went no further.
+#[derive(Debug)]
+pub(crate) enum Broke {
+    Failed(String),
+    Gone(Gone),
+}
+
+impl Broke {
+    fn reason(&self) -> String {
+        match self {
+            Self::Failed(reason) => reason.clone(),
+            Self::Gone(gone) => gone.reason(),
+        }
+    }
+}
+
+/// How far `finish` has got down the chain.
+struct Finishing {
+    step: usize,
+    /// What the processor at `step` wrote, on its way through those after it.
+    written: Option<Batch>,
+    all: Batch,
 }
 
 /// See the file.
 pub(crate) struct Slot {
     id: ExecutorId,
     parts: Vec<Box<dyn ExecutorParts>>,
+    /// Places in `parts` whose worker died: nothing of them is called until they are revived.
+    dead: Vec<usize>,
     /// Places in `parts`, in the order of `[stream] processors`.
     chain: Vec<usize>,
+    /// By place in `chain`: how many batches each takes before the first comes back.
+    windows: Vec<usize>,
+    /// By place in `chain`: the tasks that each has, oldest first.
+    flights: Vec<VecDeque<Flight>>,
+    /// Home without having been waited for.
+    landed: VecDeque<Landed>,
+    /// Places in `chain` where a panic spoiled what else was in flight.
+    spoiled: Vec<usize>,
+    finishing: Option<Finishing>,
     limits: OutputLimits,
     cancelled: Arc<AtomicBool>,
 }
@@ -53,7 +135,13 @@ impl Slot {
         Self {
             id,
             parts: Vec::new(),
+            dead: Vec::new(),
             chain: Vec::new(),
+            windows: Vec::new(),
+            flights: Vec::new(),
+            landed: VecDeque::new(),
+            spoiled: Vec::new(),
+            finishing: None,
             limits,
             cancelled,
         }
@@ -70,11 +158,15 @@ impl Slot {
             .iter()
             .map(|(_, backend)| backend.parts(self.id))
             .collect();
+        self.dead.clear();
+        self.finishing = None;
         let place = |wanted: &InstanceId| instances.iter().position(|(id, _)| id == wanted);
         self.chain = chain.iter().filter_map(place).collect();
+        let all = 0..self.parts.len();
         let started = self
-            .init(|parts| parts.init_executor())
-            .and_then(|()| self.init(|parts| parts.init_processor()));
+            .init(all.clone(), |parts| parts.init_executor())
+            .and_then(|()| self.init(all, |parts| parts.init_processor()));
+        self.measure();
         started.inspect_err(|_| {
             // The headline is why it did not start; what fails while that is undone is logged.
             for problem in self.stop() {
@@ -83,20 +175,104 @@ impl Slot {
         })
     }
 
+    /// Makes one instance's parts anew after its worker died, and initialises them. What was there is owed nothing. After a
+    /// failure the instance is dead as before.
+    pub(crate) fn revive(
+        &mut self,
+        instance: InstanceId,
+        backend: &dyn Backend,
+    ) -> Result<(), Problem> {
+        let mut parts = self.parts.iter();
+        let Some(place) = parts.position(|parts| parts.instance().id == instance) else {
+            return Ok(());
+        };
+        self.parts[place] = backend.parts(self.id);
+        self.dead.retain(|dead| *dead != place);
+        let revived = self
+            .init(place..place + 1, |parts| parts.init_executor())
+            .and_then(|()| self.init(place..place + 1, |parts| parts.init_processor()));
+        self.measure();
+        revived.map_err(|(_, problem)| {
+            if !self.dead.contains(&place) {
+                // It lives, and what was initialised is owed a shutdown.
+                if let Err(failure) = self.parts[place].shutdown() {
+                    tracing::warn!(executor = self.id.0, "{}", failure.message);
+                }
+                self.dead.push(place);
+            }
+            problem
+        })
+    }
+
+    /// An instance whose worker died and which was not revived.
+    pub(crate) fn dead(&self) -> Option<InstanceId> {
+        self.dead
+            .first()
+            .map(|place| self.parts[*place].instance().id)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Whether records pass through the instance here.
+    pub(crate) fn in_chain(&self, instance: InstanceId) -> bool {
+        let mut chain = self.chain.iter();
+        chain.any(|place| self.parts[*place].instance().id == instance)
+    }
+
     fn init(
         &mut self,
+        places: std::ops::Range<usize>,
         init: impl Fn(&mut dyn ExecutorParts) -> Result<(), Failure>,
     ) -> Result<(), (InstanceId, Problem)> {
-        for parts in &mut self.parts {
-            if let Err(failure) = init(parts.as_mut()) {
-                let info = parts.instance();
-                let method = format!("init on executor {}", self.id.0);
-                let call = (method.as_str(), "executor-init");
-                let problem = problem_of(&info.name, call, ExitCode::Init, &failure);
+        for place in places {
+            let parts = &mut self.parts[place];
+            let Err(failure) = init(parts.as_mut()) else {
+                continue;
+            };
+            let info = Arc::clone(parts.instance());
+            let method = format!("init on executor {}", self.id.0);
+            if failure.kind == failure_kind::GONE {
+                let reason = self.bury(place, &failure).reason();
+                let headline = format!("{method}: {reason}");
+                let code = "gone";
+                let problem = Problem::error(ExitCode::Init, Blame::Plugin, code, headline);
                 return Err((info.id, problem));
             }
+            let call = (method.as_str(), "executor-init");
+            let problem = problem_of(&info.name, call, ExitCode::Init, &failure);
+            return Err((info.id, problem));
         }
         Ok(())
+    }
+
+    /// The worker at that place died: nothing of it is called any more.
+    fn bury(&mut self, place: usize, failure: &Failure) -> Gone {
+        if !self.dead.contains(&place) {
+            self.dead.push(place);
+        }
+        let info = self.parts[place].instance();
+        Gone {
+            instance: info.id,
+            plugin: info.name.clone(),
+            how: failure.message.as_str().to_owned(),
+            in_hand: failure.code == IN_HAND,
+        }
+    }
+
+    /// Refuses a call to a place that is known to be dead.
+    fn alive(&self, place: usize) -> Result<(), Broke> {
+        if !self.dead.contains(&place) {
+            return Ok(());
+        }
+        let info = self.parts[place].instance();
+        Err(Broke::Gone(Gone {
+            instance: info.id,
+            plugin: info.name.clone(),
+            how: String::new(),
+            in_hand: false,
+        }))
     }
 
     /// Runs the whole chain once, with the hooks of every executor part around it.
@@ -107,34 +283,60 @@ impl Slot {
         self.conclude(task, outcome.map(|batch| (batch, Vec::new())))
     }
 
-    /// As [`attempt`](Self::attempt), one record after another: finds exactly the records at fault.
-    pub(crate) fn attempt_singly(&mut self, run: &TaskRun, attempt: u32) -> Attempt {
+    /// As [`attempt`](Self::attempt), one record after another from where the replay stands: finds exactly the records at
+    /// fault. Where a worker dies, the replay says which record it had.
+    ///
+    /// - `tries`: how often a record may fail before it is at fault.
+    pub(crate) fn attempt_singly(
+        &mut self,
+        run: &TaskRun,
+        attempt: u32,
+        replay: &mut Replay,
+        tries: u32,
+    ) -> Attempt {
         let task = task(run, attempt);
         self.hooks(Hook::Start, task);
-        let (mut out, mut faults) = (Batch::new(), Vec::new());
-        for index in 0..run.batch.len() {
-            if self.cancelled.load(Ordering::Acquire) {
+        while replay.next < run.batch.len() {
+            if self.is_cancelled() {
                 break;
             }
-            let one = run.batch.slice(index);
-            let made = self.through_chain(run, &one, attempt, 0);
-            let added = made.and_then(|made| {
-                out.append(&made, self.limits)
-                    .map_err(|fault| fault.to_string())
-            });
-            if let Err(reason) = added {
-                faults.push((index, reason));
+            match self.one_record(run, attempt, replay, tries) {
+                Ok(()) => {}
+                Err(Broke::Failed(reason)) => replay.faults.push((replay.next, reason)),
+                Err(gone) => return self.conclude(task, Err(gone)),
             }
+            replay.next += 1;
         }
-        self.conclude(task, Ok((out, faults)))
+        let done = std::mem::take(replay);
+        self.conclude(task, Ok((done.out, done.faults)))
+    }
+
+    fn one_record(
+        &mut self,
+        run: &TaskRun,
+        attempt: u32,
+        replay: &mut Replay,
+        tries: u32,
+    ) -> Result<(), Broke> {
+        let one = run.batch.slice(replay.next);
+        let mut left = tries;
+        let made = loop {
+            left = left.saturating_sub(1);
+            match self.through_chain(run, &one, attempt, 0) {
+                Err(Broke::Failed(_)) if left > 0 => {}
+                made => break made?,
+            }
+        };
+        let added = replay.out.append(&made, self.limits);
+        added.map_err(|fault| Broke::Failed(fault.to_string()))
     }
 
     fn conclude(
         &mut self,
         task: Task,
-        outcome: Result<(Batch, Vec<(usize, String)>), String>,
+        outcome: Result<(Batch, Vec<(usize, String)>), Broke>,
     ) -> Attempt {
-        if self.cancelled.load(Ordering::Acquire) {
+        if self.is_cancelled() {
             self.hooks(Hook::Failed("cancelled"), task);
             return Attempt::Cancelled;
         }
@@ -153,16 +355,21 @@ impl Slot {
                 self.hooks(Hook::Failed(&reason), task);
                 Attempt::Partial(batch, faults)
             }
-            Err(reason) => {
-                self.hooks(Hook::Failed(&reason), task);
-                Attempt::Failed(reason)
+            Err(broke) => {
+                self.hooks(Hook::Failed(&broke.reason()), task);
+                match broke {
+                    Broke::Failed(reason) => Attempt::Failed(reason),
+                    Broke::Gone(gone) => Attempt::Gone(gone),
+                }
             }
         }
     }
 
     fn hooks(&mut self, hook: Hook<'_>, task: Task) {
-        for parts in &mut self.parts {
-            parts.hook(hook, task);
+        for (place, parts) in self.parts.iter_mut().enumerate() {
+            if !self.dead.contains(&place) {
+                parts.hook(hook, task);
+            }
         }
     }
 
@@ -173,9 +380,9 @@ impl Slot {
         batch: &Batch,
         attempt: u32,
         from: usize,
-    ) -> Result<Batch, String> {
+    ) -> Result<Batch, Broke> {
         let mut made: Option<OutBatch> = None;
-        for place in &self.chain[from..] {
+        for step in from..self.chain.len() {
             let (offsets, bytes) = match &made {
                 None => (batch.offsets(), batch.bytes()),
                 Some(out) => (out.offsets.as_slice(), out.bytes.as_slice()),
@@ -191,44 +398,109 @@ impl Slot {
                 offsets: offsets.into(),
                 bytes: bytes.into(),
             };
-            let mut out = OutBatch::default();
-            out.bytes.reserve(bytes.len());
-            out.offsets.reserve(offsets.len());
-            let parts = &mut self.parts[*place];
-            let outcome = parts.process(lent, &mut out);
-            let name = &parts.instance().name;
-            outcome.map_err(|failure| explain(name, "process", &failure))?;
-            Batch::check(&out.offsets, out.bytes.len(), self.limits).map_err(|fault| {
-                format!("plugin `{name}`: process wrote a broken batch: {fault}")
-            })?;
-            made = Some(out);
+            made = Some(self.process(step, lent)?);
         }
         match made {
             None => Ok(batch.clone()),
-            Some(out) => Batch::proven(out.offsets.into(), out.bytes.into(), self.limits)
-                .map_err(|fault| fault.to_string()),
+            Some(out) => self.proven(out).map_err(Broke::Failed),
         }
     }
 
-    /// Calls `finish` down the chain; what each writes passes the processors after it.
-    pub(crate) fn finish(&mut self, run: &TaskRun) -> Result<Batch, String> {
-        let mut all = Batch::new();
-        for step in 0..self.chain.len() {
-            let parts = &mut self.parts[self.chain[step]];
-            let mut out = OutBatch::default();
-            let outcome = parts.finish(&mut out);
-            let name = parts.instance().name.clone();
-            outcome.map_err(|failure| explain(&name, "finish", &failure))?;
-            let broken = |fault| format!("plugin `{name}`: finish wrote a broken batch: {fault}");
-            let written =
-                Batch::proven(out.offsets.into(), out.bytes.into(), self.limits).map_err(broken)?;
-            if !written.is_empty() {
-                let made = self.through_chain(run, &written, 1, step + 1)?;
-                all.append(&made, self.limits)
-                    .map_err(|fault| fault.to_string())?;
+    /// Calls one processor and looks at what it wrote.
+    fn process(&mut self, step: usize, lent: BatchRef<'_>) -> Result<OutBatch, Broke> {
+        let place = self.chain[step];
+        self.alive(place)?;
+        let mut out = OutBatch::default();
+        out.bytes.reserve(lent.bytes.len());
+        out.offsets.reserve(lent.offsets.len());
+        let outcome = self.parts[place].process(lent, &mut out);
+        self.judged(place, outcome, out)
+    }
+
+    /// What a call of `process` came to.
+    fn judged(
+        &mut self,
+        place: usize,
+        outcome: Result<(), Failure>,
+        out: OutBatch,
+    ) -> Result<OutBatch, Broke> {
+        outcome.map_err(|failure| self.broke(place, "process", &failure))?;
+        let checked = Batch::check(&out.offsets, out.bytes.len(), self.limits);
+        checked.map_err(|fault| {
+            let name = &self.parts[place].instance().name;
+            Broke::Failed(format!(
+                "plugin `{name}`: process wrote a broken batch: {fault}"
+            ))
+        })?;
+        Ok(out)
+    }
+
+    fn broke(&mut self, place: usize, method: &str, failure: &Failure) -> Broke {
+        match failure.kind {
+            failure_kind::GONE => Broke::Gone(self.bury(place, failure)),
+            _ => {
+                let name = &self.parts[place].instance().name;
+                Broke::Failed(explain(name, method, failure))
             }
         }
-        Ok(all)
+    }
+
+    fn proven(&self, out: OutBatch) -> Result<Batch, String> {
+        Batch::proven(out.offsets.into(), out.bytes.into(), self.limits)
+            .map_err(|fault| fault.to_string())
+    }
+
+    /// Calls `finish` down the chain; what each writes passes the processors after it. After a death the next call goes on
+    /// where that one was: whoever has finished is not asked again.
+    pub(crate) fn finish(&mut self, run: &TaskRun) -> Result<Batch, Broke> {
+        let mut now = self.finishing.take().unwrap_or_else(|| Finishing {
+            step: 0,
+            written: None,
+            all: Batch::new(),
+        });
+        match self.finish_from(run, &mut now) {
+            Ok(()) => Ok(now.all),
+            Err(broke) => {
+                self.finishing = matches!(broke, Broke::Gone(_)).then_some(now);
+                Err(broke)
+            }
+        }
+    }
+
+    fn finish_from(&mut self, run: &TaskRun, now: &mut Finishing) -> Result<(), Broke> {
+        while now.step < self.chain.len() {
+            let written = match now.written.take() {
+                Some(written) => written,
+                None => self.finish_one(self.chain[now.step])?,
+            };
+            if !written.is_empty() {
+                match self.through_chain(run, &written, 1, now.step + 1) {
+                    Ok(made) => {
+                        let added = now.all.append(&made, self.limits);
+                        added.map_err(|fault| Broke::Failed(fault.to_string()))?;
+                    }
+                    Err(broke) => {
+                        now.written = Some(written);
+                        return Err(broke);
+                    }
+                }
+            }
+            now.step += 1;
+        }
+        Ok(())
+    }
+
+    fn finish_one(&mut self, place: usize) -> Result<Batch, Broke> {
+        self.alive(place)?;
+        let mut out = OutBatch::default();
+        let outcome = self.parts[place].finish(&mut out);
+        outcome.map_err(|failure| self.broke(place, "finish", &failure))?;
+        self.proven(out).map_err(|fault| {
+            let name = &self.parts[place].instance().name;
+            Broke::Failed(format!(
+                "plugin `{name}`: finish wrote a broken batch: {fault}"
+            ))
+        })
     }
 
     /// Hands a broadcast to an instance's part.
@@ -242,18 +514,28 @@ impl Slot {
         }
     }
 
-    /// Shuts every part down, in reverse order, each exactly once; answers what failed.
+    /// Shuts every part down, in reverse order, each exactly once; answers what failed. What a dead worker held is owed
+    /// nothing.
     pub(crate) fn stop(&mut self) -> Vec<Problem> {
         let mut problems = Vec::new();
         while let Some(mut parts) = self.parts.pop() {
-            if let Err(failure) = parts.shutdown() {
-                let method = format!("shutdown on executor {}", self.id.0);
-                let call = (method.as_str(), "executor-shutdown");
-                let name = &parts.instance().name;
-                problems.push(problem_of(name, call, ExitCode::Shutdown, &failure));
+            if self.dead.contains(&self.parts.len()) {
+                continue;
+            }
+            match parts.shutdown() {
+                // Its death is the supervisor's to tell.
+                Err(failure) if failure.kind != failure_kind::GONE => {
+                    let method = format!("shutdown on executor {}", self.id.0);
+                    let call = (method.as_str(), "executor-shutdown");
+                    let name = &parts.instance().name;
+                    problems.push(problem_of(name, call, ExitCode::Shutdown, &failure));
+                }
+                _ => {}
             }
         }
         self.chain.clear();
+        self.dead.clear();
+        self.measure();
         problems
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     half::{self, DriversElsewhere},
     machine::{
         InstanceId,
+        retry::RestartPolicy,
         supervisor::{self, Supervisor},
     },
     provenance::Lockfile,
@@ -504,6 +505,12 @@ fn deadlines(entry: &PluginEntry) -> Deadlines {
     }
 }
 
+/// Another one in every run.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(clock::monotonic())
+}
+
 fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervisor::Plan {
     let in_stream = |name: &str| {
         let stream = config.stream.iter();
@@ -523,6 +530,8 @@ fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervi
             load: prepared.entry.deadlines.load,
             init: prepared.entry.deadlines.init,
             shutdown: prepared.entry.deadlines.shutdown,
+            isolated: false,
+            restart: RestartPolicy::default(),
         });
     supervisor::Plan {
         instances: instances.collect(),
@@ -537,6 +546,7 @@ fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervi
         drain: config.executors.drain,
         stream: config.stream.is_some(),
         side,
+        jitter_seed: seed(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! effect out.
 
 pub mod batch;
+pub(crate) mod history;
 pub(crate) mod retry;
 #[allow(
     dead_code,

@@ -6,10 +6,15 @@
 
 mod executors;
 mod instances;
+mod restart;
 mod stop;
 
-use super::{ExecutorId, InstanceId, Parts};
+use super::{
+    ExecutorId, InstanceId, Parts,
+    retry::{Jitter, RestartPolicy},
+};
 use crate::error::{ExitCode, Problem, Severity};
+use restart::{Life, Restarts};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What is to be run. Fixed, but for `executors`, which a driver's init may set.
@@ -25,6 +30,8 @@ pub(crate) struct Plan {
     /// There is a stream to open once everything is ready.
     pub(crate) stream: bool,
     pub(crate) side: Side,
+    /// What the pauses of restarts are spread by.
+    pub(crate) jitter_seed: u64,
 }
 
 /// Which halves of a host run here.
@@ -49,6 +56,9 @@ pub(crate) struct InstancePlan {
     pub(crate) load: Duration,
     pub(crate) init: Duration,
     pub(crate) shutdown: Duration,
+    /// It runs in a worker of its own, which may be killed and started again.
+    pub(crate) isolated: bool,
+    pub(crate) restart: RestartPolicy,
 }
 
 /// Where an instance is in its life.
@@ -61,7 +71,7 @@ pub enum State {
     Loaded,
     /// Its driver's init runs.
     Initializing,
-    /// A failed init waits for its next attempt.
+    /// A failed init, or a worker that died, waits for its next attempt.
     BackingOff,
     /// In service.
     Ready,
@@ -75,6 +85,8 @@ pub enum State {
     Skipped,
     /// It failed; the reason says how.
     Failed,
+    /// Its worker died more often than is forgiven.
+    Quarantined,
 }
 
 impl std::fmt::Display for State {
@@ -90,6 +102,7 @@ impl std::fmt::Display for State {
             Self::Stopped => "stopped",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
         })
     }
 }
@@ -127,6 +140,11 @@ pub(crate) enum Timer {
     ExecutorStart(ExecutorId),
     ExecutorBackoff(ExecutorId),
     ExecutorStop(ExecutorId),
+    /// The pause before a restart, or how long a killed worker's end is waited for.
+    Restart(InstanceId),
+    /// That failure, or poison record, counts no more.
+    Forgive(InstanceId, u32),
+    Revive(ExecutorId, InstanceId),
     Drain,
     /// After the drain: how long a cancelled task may still run.
     Cancel,
@@ -155,13 +173,25 @@ pub(crate) enum Event {
     Recovered(InstanceId),
     /// A running part broke in a way that fails its instance.
     Faulted(InstanceId, Problem),
-    StopAsked,
+    /// An isolated instance's worker is gone: told once for each worker that `Open` answered well for, after whatever calls
+    /// had answered well. Calls in hand fail with it, before or after.
     Died(InstanceId, Death),
+    /// The executor made its parts of the instance anew, or could not.
+    Revived(ExecutorId, InstanceId, Result<(), Problem>),
+    /// A record killed the instance's worker so many times, and was found. Told before that executor's `Revived`.
+    Poisoned(InstanceId, u32),
+    StopAsked,
 }
-#[derive(Debug)]
+
+/// The end of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Death {
+    /// `killed by signal 11 (SIGSEGV)`, `it exited with code 3`.
     pub(crate) how: String,
 }
+
+/// The code of a problem that only says: the worker is gone. An executor whose start fails with it is not charged.
+pub(crate) const GONE: &str = "gone";
 
 /// What a call answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +209,10 @@ pub(crate) enum Effect {
     /// Make and init every part of these instances on the executor.
     StartExecutor(ExecutorId, Vec<InstanceId>),
     StopExecutor(ExecutorId),
+    /// End the instance's worker, now, and say why. Its calls in hand then fail, and its death is told.
+    Kill(InstanceId, String),
+    /// Make and init the executor's parts of that instance anew. Tasks wait for it.
+    Revive(ExecutorId, InstanceId),
     OpenStream,
     StartStream,
     /// Read no further; deliver what was read.
@@ -226,6 +260,7 @@ pub(crate) struct InstanceState {
     hung_calls: u32,
     /// What it goes back to when the last of them returns.
     resumes: State,
+    restarts: Restarts,
 }
 
 /// How far an instance's driver is.
@@ -245,6 +280,8 @@ enum ExecutorState {
     BackingOff,
     /// Out of attempts because of that instance, which was not told yet.
     Exhausted(InstanceId, Box<Problem>),
+    /// Its start needs that instance, which is being brought back.
+    Awaiting(InstanceId),
     Up,
     Stopping,
     Down,
@@ -256,6 +293,8 @@ enum ExecutorState {
 struct Executor {
     state: ExecutorState,
     failures: u32,
+    /// Isolated instances, and the life of each that the last start made parts of.
+    lives: BTreeMap<InstanceId, u32>,
 }
 
 /// See the file.
@@ -270,6 +309,7 @@ pub(crate) struct Supervisor {
     /// The first failure's.
     exit: Option<ExitCode>,
     stream_open: bool,
+    jitter: Jitter,
 }
 
 impl Supervisor {
@@ -284,6 +324,7 @@ impl Supervisor {
             checker_ready: false,
             hung_calls: 0,
             resumes: State::Ready,
+            restarts: Restarts::new(),
         };
         Self {
             phase: Phase::Idle,
@@ -292,6 +333,7 @@ impl Supervisor {
             cursor: 0,
             exit: None,
             stream_open: false,
+            jitter: Jitter::new(plan.jitter_seed),
             plan,
         }
     }
@@ -305,7 +347,7 @@ impl Supervisor {
         self.executors.iter().map(|(id, executor)| {
             let word = match executor.state {
                 ExecutorState::Starting => "initializing",
-                ExecutorState::BackingOff => "backing-off",
+                ExecutorState::BackingOff | ExecutorState::Awaiting(_) => "backing-off",
                 ExecutorState::Exhausted(..) => "failed",
                 ExecutorState::Up => "ready",
                 ExecutorState::Stopping => "stopping",
@@ -400,9 +442,14 @@ impl Supervisor {
             Event::StreamEnded(outcome) => self.stream_ended(outcome, effects),
             Event::Overran(id, problem) => self.overran(id, problem, effects),
             Event::Recovered(id) => self.recovered(id),
+            Event::Faulted(id, problem) if self.fault_of_the_dead(id) => {
+                effects.push(Effect::Report(as_warning(problem)));
+            }
             Event::Faulted(id, problem) => self.fail_instance(id, problem, effects),
+            Event::Died(id, death) => self.died(id, death, effects),
+            Event::Revived(executor, id, outcome) => self.revived(executor, id, outcome, effects),
+            Event::Poisoned(id, deaths) => self.poisoned(id, deaths, effects),
             Event::StopAsked => self.stop(effects),
-            Event::Died(..) => {}
         }
     }
 
@@ -413,6 +460,9 @@ impl Supervisor {
             Timer::ExecutorStart(id) => self.executor_start_overran(id, effects),
             Timer::ExecutorBackoff(id) => self.executor_backed_off(id, effects),
             Timer::ExecutorStop(id) => self.executor_stop_overran(id, effects),
+            Timer::Restart(id) => self.restart_due(id, effects),
+            Timer::Forgive(id, serial) => self.forgive(id, serial),
+            Timer::Revive(executor, id) => self.revive_overran(executor, id, effects),
             Timer::Drain => self.drain_ended(effects),
             Timer::Cancel => self.cancel_overran(effects),
         }
@@ -424,6 +474,7 @@ impl Supervisor {
             .instances
             .iter()
             .any(|instance| instance.call.is_some())
+            && !self.start_waits()
         {
             let moved = match self.phase {
                 Phase::Idle

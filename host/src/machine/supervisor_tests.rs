@@ -2,6 +2,8 @@
 
 #[path = "supervisor_tests/random.rs"]
 mod random;
+#[path = "supervisor_tests/restart.rs"]
+mod restart;
 #[path = "supervisor_tests/world.rs"]
 mod world;
 

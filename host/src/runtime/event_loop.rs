@@ -273,6 +273,8 @@ impl EventLoop {
                     desk.order(id, Order::Stop);
                 }
             }
+            // Ordered only of isolated instances, of which the builder makes none yet.
+            Effect::Kill(..) | Effect::Revive(..) => {}
             Effect::OpenStream => self.open_stream(running, queue),
             Effect::StartStream => {
                 if let Err(problem) = self.start_stream(running) {

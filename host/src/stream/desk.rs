@@ -1,11 +1,17 @@
 //! Where tasks lie between the source, the executors and the sink. Bounded; keeps the input's order; remembers what each
-//! executor has in hand, so that an abandoned one's task can run again.
+//! executor has in hand, so that the tasks of one that is abandoned, or whose worker died, can run again.
+//!
+//! It alone sees all executors, so it alone says whether a task was by itself when a worker died, and keeps one that is under
+//! suspicion by itself from then on. It calls nobody.
+
+#[cfg(test)]
+mod tests;
 
 use super::batch::Batch;
 use crate::{
     backend::slot::{TaskRun, inbox_full},
     error::Problem,
-    machine::{ExecutorId, InstanceId},
+    machine::{ExecutorId, InstanceId, history::Gone},
     services::message::MAILBOX_LEN_MAX,
 };
 use hotshoe_abi::Failure;
@@ -32,6 +38,9 @@ pub(crate) enum Work {
 /// What the supervisor and the sink want of an executor. Orders come before messages, messages before tasks.
 pub(crate) enum Order {
     Start(Vec<InstanceId>),
+    /// The instance's worker died and lives again: its parts are made anew.
+    Revive(InstanceId),
+    /// Waits for the instances that are dead.
     Finish(Arc<TaskRun>),
     Stop,
 }
@@ -54,16 +63,58 @@ pub(crate) struct Completed {
     pub(crate) note: Option<super::Unreadable>,
 }
 
+/// A task that runs again, and what became of its attempt.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) run: Arc<TaskRun>,
+    /// The worker that died under it; `None` for one that is only put back.
+    pub(crate) gone: Option<Gone>,
+}
+
 struct Inbox {
     orders: VecDeque<Order>,
     messages: VecDeque<(InstanceId, Vec<u8>)>,
-    in_hand: Option<Arc<TaskRun>>,
+    /// In the order of their ids.
+    in_hand: Vec<Arc<TaskRun>>,
+    /// Something was in another executor's hand when a worker died: a death under what is in hand here proves nothing.
+    company: bool,
+    /// Instances of the chain whose parts here are dead: no task is taken until they are revived.
+    dead: Vec<InstanceId>,
+    /// Tasks that it may have in hand at once.
+    window: u64,
     /// Which thread serves it: the number of its post. `None` before the first, and once that one was given up.
     post: Option<u32>,
     /// How many threads have served it.
     posts: u32,
-    /// Takes tasks: started, and not stopping.
+    /// Started, and not stopping.
     open: bool,
+}
+
+impl Inbox {
+    fn takes_tasks(&self) -> bool {
+        self.open && self.dead.is_empty()
+    }
+
+    /// The next order that can be followed now. What a driver broadcast before its executors were told to stop is still
+    /// theirs, so a stop waits for it.
+    fn order(&mut self) -> Option<Order> {
+        let waits = !self.dead.is_empty();
+        let due = |order: &Order| !(waits && matches!(order, Order::Finish(_)));
+        let place = self.orders.iter().position(due)?;
+        let stops = matches!(self.orders[place], Order::Stop);
+        match stops && !self.messages.is_empty() {
+            true => None,
+            false => self.orders.remove(place),
+        }
+    }
+
+    /// The next message whose receiver lives; with `Stop` ahead, whatever is left.
+    fn message(&mut self) -> Option<(InstanceId, Vec<u8>)> {
+        let (dead, last) = (&self.dead, !self.open);
+        let due = |(instance, _): &(InstanceId, Vec<u8>)| last || !dead.contains(instance);
+        let place = self.messages.iter().position(due)?;
+        self.messages.remove(place)
+    }
 }
 
 /// One thread's claim to serve an executor. It ends when the thread is given up, and another may get the next.
@@ -85,9 +136,13 @@ impl Post {
 }
 
 struct Inner {
+    /// In the order of their ids.
     tasks: VecDeque<Arc<TaskRun>>,
     inboxes: Vec<Inbox>,
+    /// Executors that wait for a task.
     idle: Vec<usize>,
+    /// The executor that has a task under suspicion in hand: no other takes any.
+    alone: Option<usize>,
     done: BTreeMap<u64, Completed>,
     next_in: u64,
     next_out: u64,
@@ -100,6 +155,35 @@ struct Inner {
 impl Inner {
     fn serves(&self, post: Post) -> bool {
         self.inboxes[post.place()].post == Some(post.number)
+    }
+
+    /// Hands the next task out. One under suspicion waits until nothing else runs.
+    fn take(&mut self, place: usize) -> Option<Arc<TaskRun>> {
+        if self.alone.is_some() || !self.inboxes[place].takes_tasks() {
+            return None;
+        }
+        let suspect = self.tasks.front()?.with_history(|history| history.suspect);
+        if suspect {
+            if self.inboxes.iter().any(|inbox| !inbox.in_hand.is_empty()) {
+                return None;
+            }
+            self.alone = Some(place);
+        }
+        let task = self.tasks.pop_front()?;
+        let inbox = &mut self.inboxes[place];
+        if inbox.in_hand.is_empty() {
+            inbox.company = false;
+        }
+        inbox.in_hand.push(Arc::clone(&task));
+        Some(task)
+    }
+
+    /// Puts tasks back where their ids say.
+    fn put_back(&mut self, tasks: impl IntoIterator<Item = Arc<TaskRun>>) {
+        for task in tasks {
+            let place = self.tasks.partition_point(|other| other.id < task.id);
+            self.tasks.insert(place, task);
+        }
     }
 }
 
@@ -120,7 +204,10 @@ impl Desk {
         let inbox = || Inbox {
             orders: VecDeque::new(),
             messages: VecDeque::new(),
-            in_hand: None,
+            in_hand: Vec::new(),
+            company: false,
+            dead: Vec::new(),
+            window: 1,
             post: None,
             posts: 0,
             open: false,
@@ -129,6 +216,7 @@ impl Desk {
             tasks: VecDeque::new(),
             inboxes: (0..executors).map(|_| inbox()).collect(),
             idle: Vec::new(),
+            alone: None,
             done: BTreeMap::new(),
             next_in: 1,
             next_out: 1,
@@ -146,14 +234,15 @@ impl Desk {
         }
     }
 
-    fn window(&self) -> u64 {
-        IN_FLIGHT_PER_EXECUTOR * (self.wake.len() as u64).max(1)
+    fn window(&self, inner: &Inner) -> u64 {
+        let wider = inner.inboxes.iter().map(|inbox| inbox.window - 1);
+        IN_FLIGHT_PER_EXECUTOR * (self.wake.len() as u64).max(1) + wider.sum::<u64>()
     }
 
     /// Waits for room, then makes the next task with the id it is given. Answers false once the stream is cancelled.
     pub(crate) fn submit(&self, make: impl FnOnce(u64) -> TaskRun) -> bool {
         let mut inner = self.inner.lock();
-        while inner.next_in - inner.next_out >= self.window() && !self.is_cancelled() {
+        while inner.next_in - inner.next_out >= self.window(&inner) && !self.is_cancelled() {
             self.room.wait(&mut inner);
         }
         if self.is_cancelled() {
@@ -193,10 +282,26 @@ impl Desk {
     /// Wakes an executor that waits, if any does.
     fn wake_one(&self, inner: &mut Inner) {
         while let Some(executor) = inner.idle.pop() {
-            if inner.inboxes[executor].open {
+            if inner.inboxes[executor].takes_tasks() {
                 self.wake[executor].notify_one();
                 return;
             }
+        }
+    }
+
+    /// After an executor's hand has become emptier: whoever waited for that, or for what was put back, is woken.
+    fn freed(&self, inner: &mut Inner, place: usize) {
+        if !inner.inboxes[place].in_hand.is_empty() {
+            return;
+        }
+        if inner.alone == Some(place) {
+            inner.alone = None;
+            for _ in 1..inner.tasks.len() {
+                self.wake_one(inner);
+            }
+        }
+        if !inner.tasks.is_empty() {
+            self.wake_one(inner);
         }
     }
 
@@ -206,6 +311,8 @@ impl Desk {
         let inbox = &mut inner.inboxes[place];
         if matches!(order, Order::Stop) {
             inbox.open = false;
+            // Whoever waits for its finish waits in vain.
+            self.completed.notify_all();
         }
         inbox.orders.push_back(order);
         self.wake[place].notify_one();
@@ -239,6 +346,7 @@ impl Desk {
         inbox.post = Some(inbox.posts);
         // What the one before it was told and did not hear is not for this one.
         inbox.orders.clear();
+        inbox.dead.clear();
         Some(Post {
             executor,
             number: inbox.posts,
@@ -251,10 +359,36 @@ impl Desk {
     }
 
     /// The executor has its parts and takes tasks from now on.
-    pub(crate) fn open(&self, post: Post) {
+    ///
+    /// - `window`: how many at once.
+    pub(crate) fn open(&self, post: Post, window: usize) {
         let mut inner = self.inner.lock();
         if inner.serves(post) {
-            inner.inboxes[post.place()].open = true;
+            let inbox = &mut inner.inboxes[post.place()];
+            inbox.open = true;
+            inbox.dead.clear();
+            inbox.window = (window as u64).max(1);
+        }
+    }
+
+    /// The instance's parts on that executor could not be made anew: as before, no task is taken.
+    pub(crate) fn still_dead(&self, post: Post, instance: InstanceId) {
+        let mut inner = self.inner.lock();
+        if !inner.serves(post) {
+            return;
+        }
+        let inbox = &mut inner.inboxes[post.place()];
+        if !inbox.dead.contains(&instance) {
+            inbox.dead.push(instance);
+        }
+    }
+
+    /// The instance's parts on that executor live again.
+    pub(crate) fn revived(&self, post: Post, instance: InstanceId) {
+        let mut inner = self.inner.lock();
+        if inner.serves(post) {
+            let dead = &mut inner.inboxes[post.place()].dead;
+            dead.retain(|dead| *dead != instance);
         }
     }
 
@@ -267,27 +401,41 @@ impl Desk {
                 return None;
             }
             let inbox = &mut inner.inboxes[place];
-            // What a driver broadcast before its executors were told to stop is still theirs.
-            let messages_first =
-                matches!(inbox.orders.front(), Some(Order::Stop)) && !inbox.messages.is_empty();
-            if !messages_first {
-                if let Some(order) = inbox.orders.pop_front() {
-                    return Some(Work::Order(order));
-                }
+            let work = match inbox.order() {
+                Some(order) => Some(Work::Order(order)),
+                None => match inbox.message() {
+                    Some((instance, message)) => Some(Work::Message(instance, message)),
+                    None => inner.take(place).map(Work::Task),
+                },
+            };
+            if work.is_some() {
+                // A wake-up that was meant for a waiting executor would be lost on this one.
+                inner.idle.retain(|idle| *idle != place);
+                return work;
             }
-            if let Some((instance, message)) = inbox.messages.pop_front() {
-                return Some(Work::Message(instance, message));
-            }
-            if inbox.open {
-                if let Some(task) = inner.tasks.pop_front() {
-                    inner.inboxes[place].in_hand = Some(Arc::clone(&task));
-                    return Some(Work::Task(task));
-                }
-                if !inner.idle.contains(&place) {
-                    inner.idle.push(place);
-                }
+            if inner.inboxes[place].takes_tasks() && !inner.idle.contains(&place) {
+                inner.idle.push(place);
             }
             self.wake[place].wait(&mut inner);
+        }
+    }
+
+    /// Another task for an executor that has some in hand, if there is one that may run beside them, and nothing else to do.
+    pub(crate) fn another(&self, post: Post) -> Option<Arc<TaskRun>> {
+        let mut inner = self.inner.lock();
+        let inbox = &inner.inboxes[post.place()];
+        let free = inbox.orders.is_empty() && inbox.messages.is_empty();
+        if !free || !inner.serves(post) {
+            return None;
+        }
+        let fresh = inner
+            .tasks
+            .front()?
+            .with_history(|history| history.is_fresh());
+        match fresh {
+            true => inner.take(post.place()),
+            // It runs by itself; first what is under way comes home.
+            false => None,
         }
     }
 
@@ -297,7 +445,10 @@ impl Desk {
         if !inner.serves(post) {
             return;
         }
-        inner.inboxes[post.place()].in_hand = None;
+        inner.inboxes[post.place()]
+            .in_hand
+            .retain(|held| held.id != run.id);
+        self.freed(&mut inner, post.place());
         let completed = Completed {
             run: Some(Arc::clone(run)),
             outcome,
@@ -310,7 +461,63 @@ impl Desk {
         }
     }
 
-    /// The executor's thread does not come back: its task runs again on another.
+    /// What an executor had in hand when a worker died goes back to the front, in order, and the executor takes no task until
+    /// the instance is revived. Answers how many deaths each instance is to be forgiven, where one was proven a record's.
+    ///
+    /// - `aboard`: how many of them the worker had been handed.
+    pub(crate) fn give_back(
+        &self,
+        post: Post,
+        returned: Vec<Returned>,
+        aboard: usize,
+    ) -> Vec<(InstanceId, u32)> {
+        let mut inner = self.inner.lock();
+        if !inner.serves(post) {
+            return Vec::new();
+        }
+        let place = post.place();
+        let others = |(other, inbox): (usize, &Inbox)| other != place && !inbox.in_hand.is_empty();
+        let alone = aboard <= 1
+            && !inner.inboxes[place].company
+            && !inner.inboxes.iter().enumerate().any(others);
+        for (other, inbox) in inner.inboxes.iter_mut().enumerate() {
+            inbox.company |= other != place && !inbox.in_hand.is_empty();
+        }
+        let mut forgiven = Vec::new();
+        let inbox = &mut inner.inboxes[place];
+        for Returned { run, gone } in &returned {
+            inbox.in_hand.retain(|held| held.id != run.id);
+            let Some(gone) = gone else { continue };
+            if !inbox.dead.contains(&gone.instance) {
+                inbox.dead.push(gone.instance);
+            }
+            run.with_history(|history| {
+                history.suspect = true;
+                if alone && gone.in_hand {
+                    forgiven.extend(history.charge(gone));
+                }
+            });
+        }
+        if !self.is_cancelled() {
+            inner.put_back(returned.into_iter().map(|returned| returned.run));
+        }
+        self.freed(&mut inner, place);
+        self.completed.notify_all();
+        forgiven
+    }
+
+    /// A worker died under `finish`: it goes on once the instance is revived.
+    pub(crate) fn finish_later(&self, post: Post, run: Arc<TaskRun>, instance: InstanceId) {
+        self.still_dead(post, instance);
+        let mut inner = self.inner.lock();
+        if inner.serves(post) {
+            inner.inboxes[post.place()]
+                .orders
+                .push_front(Order::Finish(run));
+        }
+    }
+
+    /// The executor's thread does not come back: its tasks run again on another.
     pub(crate) fn abandon(&self, executor: ExecutorId) {
         let mut inner = self.inner.lock();
         self.give_up(&mut inner, executor.0 as usize);
@@ -320,7 +527,7 @@ impl Desk {
     pub(crate) fn abandon_busy(&self) {
         let mut inner = self.inner.lock();
         for place in 0..inner.inboxes.len() {
-            if inner.inboxes[place].in_hand.is_some() {
+            if !inner.inboxes[place].in_hand.is_empty() {
                 self.give_up(&mut inner, place);
             }
         }
@@ -330,11 +537,13 @@ impl Desk {
         let inbox = &mut inner.inboxes[place];
         inbox.post = None;
         inbox.open = false;
-        let task = inbox.in_hand.take().filter(|_| !self.is_cancelled());
-        if let Some(task) = task {
-            inner.tasks.push_front(task);
-            self.wake_one(inner);
+        let tasks = std::mem::take(&mut inbox.in_hand);
+        if !self.is_cancelled() {
+            // The thread that hangs keeps its own, and whatever it still writes there.
+            let taken_over = |task: Arc<TaskRun>| Arc::new(task.taken_over());
+            inner.put_back(tasks.into_iter().map(taken_over));
         }
+        self.freed(inner, place);
         self.wake[place].notify_one();
         self.completed.notify_all();
     }
@@ -410,6 +619,12 @@ impl Desk {
         self.completed.notify_all();
     }
 
+    /// Tasks that no executor has in hand.
+    #[cfg(test)]
+    pub(crate) fn tasks_waiting(&self) -> usize {
+        self.inner.lock().tasks.len()
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
@@ -418,7 +633,7 @@ impl Desk {
     /// not delivered.
     pub(crate) fn settle(&self) -> u64 {
         let mut inner = self.inner.lock();
-        while inner.inboxes.iter().any(|inbox| inbox.in_hand.is_some()) {
+        while inner.inboxes.iter().any(|inbox| !inbox.in_hand.is_empty()) {
             self.completed.wait(&mut inner);
         }
         inner.records_in - inner.records_out

@@ -6,6 +6,7 @@ pub mod dead_letter;
 pub(crate) mod desk;
 pub mod sink;
 pub mod source;
+pub(crate) mod task;
 
 use self::{
     batch::Batch,
@@ -15,7 +16,7 @@ use self::{
     source::{Cut, Endpoint, Limits, Source, SourceError, StopHandle},
 };
 use crate::{
-    backend::slot::{Attempt, Slot, TaskRun},
+    backend::slot::TaskRun,
     config_file::{self, OnError, StreamConfig},
     error::{Blame, ExitCode, Problem},
     machine::ExecutorId,
@@ -202,11 +203,8 @@ impl Reader {
                 // Pinned here, after the read and in batch order: a change that was acknowledged before these records were
                 // read is in the set, and generations never go back in the output.
                 let services = &self.services;
-                self.desk.submit(|id| TaskRun {
-                    id,
-                    pin: services.config.pin(),
-                    batch,
-                })
+                self.desk
+                    .submit(|id| TaskRun::new(id, batch, services.config.pin()))
             }
             Ok(Cut::End | Cut::Stopped) => false,
             Err(SourceError::TooLong {
@@ -400,11 +398,7 @@ impl Writer {
     /// All records are through: processors write what they have left, executor by executor.
     fn finish(&mut self) -> Result<(), Halt> {
         for number in 0..self.executors {
-            let run = TaskRun {
-                id: 0,
-                batch: Batch::new(),
-                pin: self.services.config.pin(),
-            };
+            let run = TaskRun::new(0, Batch::new(), self.services.config.pin());
             match self.desk.finish(ExecutorId(number), Arc::new(run)) {
                 None => {}
                 Some(Ok(batch)) => self.write(&batch)?,
@@ -417,46 +411,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-/// Runs a task to its end: again after a failure, and record by record at last, so that exactly the records at fault are
-/// named and the others go on.
-pub(crate) fn run_task(
-    slot: &mut Slot,
-    run: &TaskRun,
-    policy: &Policy,
-    counts: &Counts,
-) -> Outcome {
-    let attempts = policy.retries + 1;
-    let mut reason = String::new();
-    for attempt in 1..=attempts {
-        counts.tasks_started.fetch_add(1, Ordering::Relaxed);
-        let singly = attempt == attempts && policy.retries > 0;
-        let made = if singly {
-            slot.attempt_singly(run, attempt)
-        } else {
-            slot.attempt(run, attempt)
-        };
-        let counter = match &made {
-            Attempt::Done(_) => &counts.tasks_succeeded,
-            Attempt::Partial(..) | Attempt::Failed(_) | Attempt::Cancelled => &counts.tasks_failed,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        match made {
-            Attempt::Done(batch) => return batch.into(),
-            Attempt::Partial(batch, faults) => return Outcome::Delivered(batch, faults),
-            Attempt::Cancelled => return Outcome::Cancelled,
-            Attempt::Failed(why) => {
-                tracing::warn!(task = run.id, attempt, attempts, "an attempt failed: {why}");
-                reason = why;
-            }
-        }
-    }
-    // Without retries nobody looked at single records: the whole batch is at fault.
-    let faults = (0..run.batch.len())
-        .map(|index| (index, reason.clone()))
-        .collect();
-    Outcome::Delivered(Batch::new(), faults)
 }
 
 impl From<Batch> for Outcome {

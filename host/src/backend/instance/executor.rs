@@ -32,6 +32,10 @@ pub(super) struct Parts {
     executor: Option<(Box<dyn ExecutorPart>, Arc<Watch>)>,
     processor: Option<Box<dyn ProcessorPart>>,
     processor_watch: Option<Arc<Watch>>,
+    /// Batches begun and not ended.
+    begun: usize,
+    /// The processor panicked under one of them: it is dropped with the last.
+    poisoned: bool,
     /// The executor part knows of the task in hand.
     start_told: bool,
 }
@@ -46,6 +50,8 @@ impl Parts {
             executor: None,
             processor: None,
             processor_watch: None,
+            begun: 0,
+            poisoned: false,
             start_told: false,
         }
     }
@@ -222,5 +228,47 @@ impl ExecutorParts for Parts {
         self.processor = None;
         self.executor = None;
         outcome
+    }
+
+    fn window(&self) -> usize {
+        self.processor
+            .as_ref()
+            .map_or(1, |processor| processor.window())
+    }
+
+    fn begin(&mut self, batch: BatchRef<'_>) -> Result<(), Failure> {
+        if self.poisoned {
+            return Err(closed("the processor"));
+        }
+        self.call_processor(Method::Process, |processor| processor.begin(batch))?;
+        self.begun += 1;
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
+        let (Some(processor), Some(watch)) =
+            (self.processor.as_mut(), self.processor_watch.as_ref())
+        else {
+            return Err(closed("the processor"));
+        };
+        let (outcome, _) = watch.during(Method::Process, || processor.end(out));
+        self.begun = self.begun.saturating_sub(1);
+        let panicked = |failure: &Failure| failure.kind == failure_kind::PANIC;
+        self.poisoned |= outcome.as_ref().is_err_and(panicked);
+        if self.poisoned && self.begun == 0 {
+            self.poisoned = false;
+            self.processor = None;
+        }
+        outcome
+    }
+
+    fn ended(&mut self) -> bool {
+        self.processor
+            .as_mut()
+            .is_none_or(|processor| processor.ended())
+    }
+
+    fn has_executor_part(&self) -> bool {
+        self.executor.is_some()
     }
 }

@@ -2,14 +2,17 @@
 //! given up where a thread does not come back.
 
 use super::{
-    Effect, Executor, ExecutorId, ExecutorState, InstanceId, Phase, Side, State, Supervisor, Timer,
-    as_warning, human,
+    Effect, Executor, ExecutorId, ExecutorState, GONE, InstanceId, Phase, Side, State, Supervisor,
+    Timer, as_warning, human,
 };
 use crate::{
     error::{Blame, ExitCode, Problem},
     machine::retry,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What an executor may take beyond its parts' own deadlines. The watchdog measures those and knows the part at fault, so it
 /// speaks first; after this second there is something that it does not see, a factory or a Drop.
@@ -40,15 +43,19 @@ impl Supervisor {
         let pending = |executor: &Executor| {
             matches!(
                 executor.state,
-                ExecutorState::Starting | ExecutorState::BackingOff
+                ExecutorState::Starting | ExecutorState::BackingOff | ExecutorState::Awaiting(_)
             )
         };
+        self.start_awaiting(effects);
         if self.executors.values().any(pending) {
             return false;
         }
         if self.settle_exhausted(effects) {
             // Either they start again, or the stop has begun and goes on at once.
             return self.stopping();
+        }
+        if self.any_reviving() {
+            return false;
         }
         if self.plan.stream && self.plan.side == Side::Both {
             self.phase = Phase::OpeningStream;
@@ -62,6 +69,8 @@ impl Supervisor {
     /// Orders a start, the first one or another attempt, with the instances that are still in.
     fn start_executor(&mut self, id: ExecutorId, effects: &mut Vec<Effect>) {
         let instances = self.on_executors();
+        let lives = self.lives_of(&instances);
+        let down = instances.iter().copied().find(|id| self.down(*id));
         let deadline = |id: &InstanceId| {
             let plan = self.plan_of(*id);
             plan.init * (u32::from(plan.parts.executor) + u32::from(plan.parts.processor))
@@ -70,10 +79,30 @@ impl Supervisor {
         let starting = Executor {
             state: ExecutorState::Starting,
             failures: 0,
+            lives: BTreeMap::new(),
         };
-        self.executors.entry(id).or_insert(starting).state = ExecutorState::Starting;
+        let executor = self.executors.entry(id).or_insert(starting);
+        if let Some(down) = down {
+            // It would only fail.
+            executor.state = ExecutorState::Awaiting(down);
+            return;
+        }
+        executor.state = ExecutorState::Starting;
+        executor.lives = lives;
         effects.push(Effect::Arm(Timer::ExecutorStart(id), within));
         effects.push(Effect::StartExecutor(id, instances));
+    }
+
+    /// Starts those that waited for an instance which is back, or given up.
+    fn start_awaiting(&mut self, effects: &mut Vec<Effect>) {
+        let executors = self.executors.iter();
+        let due = executors.filter_map(|(id, executor)| match executor.state {
+            ExecutorState::Awaiting(instance) if !self.down(instance) => Some(*id),
+            _ => None,
+        });
+        for id in due.collect::<Vec<_>>() {
+            self.start_executor(id, effects);
+        }
     }
 
     /// All executors have come to rest. Those out of attempts decide about the instance at fault, and start again without it;
@@ -117,26 +146,42 @@ impl Supervisor {
         outcome: Result<(), (InstanceId, Problem)>,
         effects: &mut Vec<Effect>,
     ) {
-        let (restarts_max, stopping) = (self.plan.executor_restarts_max, self.stopping());
-        let Some(executor) = self.executors.get_mut(&id) else {
-            return;
-        };
-        if executor.state != ExecutorState::Starting {
+        if !self.executor_is(id, &ExecutorState::Starting) {
             return;
         }
         effects.push(Effect::Disarm(Timer::ExecutorStart(id)));
-        let (instance, problem) = match outcome {
-            Ok(()) => {
-                executor.state = ExecutorState::Up;
-                return;
-            }
-            Err(failed) => failed,
+        match outcome {
+            Ok(()) => self.rest(id, ExecutorState::Up),
+            Err((instance, problem)) => self.executor_failed(id, instance, problem, effects),
+        }
+        self.executor_settled(id, effects);
+    }
+
+    fn executor_failed(
+        &mut self,
+        id: ExecutorId,
+        instance: InstanceId,
+        problem: Problem,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (restarts_max, stopping) = (self.plan.executor_restarts_max, self.stopping());
+        let of_another_life = self.start_was_of_another_life(id, instance);
+        let gone = self.isolated(instance) && problem.code == GONE;
+        let Some(executor) = self.executors.get_mut(&id) else {
+            return;
         };
-        executor.failures += 1;
+        executor.failures += u32::from(!of_another_life && !gone);
         if stopping {
             // Nothing of it lives: what was initialised in the failed attempt was shut down with it.
             executor.state = ExecutorState::Down;
             effects.push(Effect::Report(as_warning(problem)));
+        } else if of_another_life {
+            executor.state = ExecutorState::Awaiting(instance);
+        } else if gone {
+            // That death is not told yet, and will be.
+            executor.state = ExecutorState::BackingOff;
+            let pause = retry::FIRST_PAUSE;
+            effects.push(Effect::Arm(Timer::ExecutorBackoff(id), pause));
         } else if executor.failures > restarts_max {
             let times = executor.failures;
             let headline = format!("{} ({times} times on executor {})", problem.headline, id.0);
@@ -185,6 +230,10 @@ impl Supervisor {
         problem: Problem,
         effects: &mut Vec<Effect>,
     ) {
+        if self.isolated(instance) && self.executors.contains_key(&id) {
+            self.executor_hung_in_worker(id, instance, problem, effects);
+            return;
+        }
         let Some(executor) = self.executors.get_mut(&id) else {
             return;
         };
@@ -200,6 +249,7 @@ impl Supervisor {
             ExecutorState::BackingOff => effects.push(Effect::Disarm(Timer::ExecutorBackoff(id))),
             _ => {}
         }
+        self.executor_lost(id, effects);
         match before {
             // One thread is abandoned once.
             ExecutorState::Abandoned | ExecutorState::Down => {
@@ -236,6 +286,24 @@ impl Supervisor {
         }
     }
 
+    /// The call waits for a worker, which can be killed: the thread comes back, and the executor is not given up.
+    fn executor_hung_in_worker(
+        &mut self,
+        id: ExecutorId,
+        instance: InstanceId,
+        problem: Problem,
+        effects: &mut Vec<Effect>,
+    ) {
+        let why = problem.headline.clone();
+        if self.executor_is(id, &ExecutorState::Stopping) {
+            let exit = ExitCode::Shutdown;
+            self.report(Problem { exit, ..problem }, effects);
+        } else {
+            effects.push(Effect::Report(as_warning(problem)));
+        }
+        self.kill(instance, &why, effects);
+    }
+
     /// Nobody is left to run tasks: optional or not, the run is over.
     fn last_executor_hung(
         &mut self,
@@ -270,6 +338,7 @@ impl Supervisor {
     }
 
     pub(super) fn stop_executors(&mut self, effects: &mut Vec<Effect>) -> bool {
+        self.end_all_restarts(effects);
         // What was out of attempts when the stop began did fail, and is told.
         self.settle_exhausted(effects);
         let ids: Vec<ExecutorId> = self.executors.keys().copied().collect();
@@ -279,6 +348,11 @@ impl Supervisor {
             } else if self.executor_is(id, &ExecutorState::BackingOff) {
                 // It waits for its next attempt and has nothing to shut down.
                 effects.push(Effect::Disarm(Timer::ExecutorBackoff(id)));
+                self.rest(id, ExecutorState::Down);
+            } else if matches!(
+                self.executors.get(&id).map(|executor| &executor.state),
+                Some(ExecutorState::Awaiting(_))
+            ) {
                 self.rest(id, ExecutorState::Down);
             }
         }
@@ -299,19 +373,20 @@ impl Supervisor {
         self.rest(id, ExecutorState::Stopping);
         effects.push(Effect::Arm(
             Timer::ExecutorStop(id),
-            self.executor_stop_deadline(),
+            self.executor_stop_deadline(id),
         ));
         effects.push(Effect::StopExecutor(id));
     }
 
-    fn executor_stop_deadline(&self) -> Duration {
+    fn executor_stop_deadline(&self, id: ExecutorId) -> Duration {
         // Also of those that are out: their parts live until then.
         let on = self
             .plan
             .instances
             .iter()
             .filter(|plan| plan.parts.on_executors());
-        on.map(|plan| plan.shutdown).sum::<Duration>() + EXECUTOR_MARGIN
+        let shutdowns = on.map(|plan| plan.shutdown).sum::<Duration>();
+        shutdowns + self.revives_of(id) + EXECUTOR_MARGIN
     }
 
     pub(super) fn executor_stopped(
@@ -334,7 +409,7 @@ impl Supervisor {
             return;
         }
         self.rest(id, ExecutorState::Abandoned);
-        let within = human(self.executor_stop_deadline());
+        let within = human(self.executor_stop_deadline(id));
         let headline = format!("executor {} did not stop within {within}", id.0);
         let problem = Problem::error(
             ExitCode::Shutdown,

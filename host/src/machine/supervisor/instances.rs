@@ -2,8 +2,8 @@
 //! order, so that what is printed matches what is read; everything later follows `after`.
 
 use super::{
-    Answer, Call, Driver, Effect, InstanceId, Phase, Side, State, Supervisor, Timer, as_warning,
-    human,
+    Answer, Call, Driver, Effect, InstanceId, Life, Phase, Side, State, Supervisor, Timer,
+    as_warning, human,
 };
 use crate::{
     error::{Blame, ExitCode, Problem},
@@ -31,6 +31,12 @@ impl Supervisor {
         let id = InstanceId(self.cursor);
         match self.instances.get(self.cursor) {
             None => self.enter(Phase::Initializing),
+            Some(instance) if matches!(instance.restarts.life, Life::Dead { .. }) => {
+                self.cursor += 1;
+                if !instance.out {
+                    self.fail_instance(id, self.death(id, ExitCode::Init), effects);
+                }
+            }
             Some(instance) => {
                 self.cursor += 1;
                 if !instance.out {
@@ -50,6 +56,26 @@ impl Supervisor {
             // Its timer brings it back.
             return false;
         }
+        if !self.instances[id.0].out {
+            match self.instances[id.0].restarts.life {
+                Life::Dead { counted: false } => {
+                    // Its worker died between two calls, which is as good as a failed init.
+                    self.instance(id).restarts.life = Life::Dead { counted: true };
+                    self.init_failed(id, self.death(id, ExitCode::Init), effects);
+                    return true;
+                }
+                Life::Dead { counted: true } => {
+                    self.set(id, State::Initializing, None);
+                    self.order(id, Call::Open, effects);
+                    return true;
+                }
+                Life::Reopened => {
+                    self.order(id, Call::Create, effects);
+                    return true;
+                }
+                _ => {}
+            }
+        }
         if let Some(call) = self.init_due(id) {
             self.set(id, State::Initializing, None);
             self.order(id, call, effects);
@@ -57,6 +83,7 @@ impl Supervisor {
         }
         self.cursor += 1;
         let instance = self.instance(id);
+        instance.restarts.served = !instance.out;
         match instance.state {
             _ if instance.out => {}
             State::Hung => instance.resumes = State::Ready,
@@ -65,7 +92,7 @@ impl Supervisor {
         true
     }
 
-    fn init_due(&self, id: InstanceId) -> Option<Call> {
+    pub(super) fn init_due(&self, id: InstanceId) -> Option<Call> {
         let (instance, parts) = (&self.instances[id.0], self.plan_of(id).parts);
         if instance.out || self.plan.side == Side::Executors {
             None
@@ -98,7 +125,11 @@ impl Supervisor {
 
     /// Orders a call. Its timer comes first: nothing is ever in hand without one.
     pub(super) fn order(&mut self, id: InstanceId, call: Call, effects: &mut Vec<Effect>) {
-        self.instance(id).call = Some(call);
+        let instance = self.instance(id);
+        instance.call = Some(call);
+        if call == Call::Open {
+            instance.restarts.opens();
+        }
         effects.push(Effect::Arm(Timer::Call(id, call), self.deadline(id, call)));
         effects.push(Effect::Call(id, call));
     }
@@ -126,6 +157,11 @@ impl Supervisor {
         }
         self.instance(id).call = None;
         effects.push(Effect::Disarm(Timer::Call(id, call)));
+        let outcome = self.in_hindsight(id, call, outcome);
+        if self.instances[id.0].restarts.life == Life::Restarting {
+            self.restart_returned(id, call, outcome, effects);
+            return;
+        }
         match outcome {
             Ok(Answer::Done) => self.returned_well(id, call),
             Ok(Answer::Declined(reason)) => {
@@ -143,6 +179,11 @@ impl Supervisor {
                     self.set(id, State::Failed, Some(problem.headline.clone()));
                     self.report(problem, effects);
                 }
+                // Another attempt at its init, in a new worker, did not even come to it.
+                Call::Open | Call::Create if self.phase == Phase::Initializing => {
+                    self.reopening_failed(id, &problem.headline, effects);
+                    self.init_failed(id, problem, effects);
+                }
                 Call::Open | Call::Create | Call::InitChecker | Call::RegisterMetrics => {
                     self.fail_instance(id, problem, effects);
                 }
@@ -153,7 +194,13 @@ impl Supervisor {
     fn returned_well(&mut self, id: InstanceId, call: Call) {
         let instance = self.instance(id);
         match call {
+            Call::Open if matches!(instance.restarts.life, Life::Dead { .. }) => {
+                instance.restarts.life = Life::Reopened;
+            }
             Call::Open => {}
+            Call::Create if instance.restarts.life == Life::Reopened => {
+                instance.restarts.life = Life::Up;
+            }
             Call::Create if !instance.out => self.set(id, State::Loaded, None),
             Call::Create => {}
             Call::InitDriver => instance.driver = Driver::Initialised,
@@ -186,13 +233,13 @@ impl Supervisor {
         }
     }
 
-    /// A call that the supervisor ordered did not return in time. In-process it cannot be killed: it is left behind.
+    /// A call that the supervisor ordered did not return in time. In-process it cannot be killed: it is left behind. A worker
+    /// can, and the call then returns; if it still does not, it is left behind too.
     pub(super) fn call_overran(&mut self, id: InstanceId, call: Call, effects: &mut Vec<Effect>) {
         if self.instances[id.0].call != Some(call) {
             // It returned just before.
             return;
         }
-        self.instance(id).call = None;
         let (key, exit) = match call {
             Call::Open | Call::Create => ("load", ExitCode::Init),
             Call::InitDriver | Call::InitChecker | Call::RegisterMetrics => {
@@ -211,6 +258,14 @@ impl Supervisor {
             .fix(format!(
                 "raise deadlines.{key} of plugin `{name}`, or find out what it waits for"
             ));
+        let killed = Problem {
+            found: Some("no answer; its worker is killed".to_owned()),
+            ..problem.clone()
+        };
+        if self.kill_for_call(id, call, &killed, effects) {
+            return;
+        }
+        self.instance(id).call = None;
         let reason = Some(problem.headline.clone());
         match call {
             Call::Shutdown => self.report(problem, effects),
@@ -231,14 +286,17 @@ impl Supervisor {
         );
         if serves && !instance.out {
             instance.resumes = instance.state;
-            self.set(id, State::Hung, Some(reason));
+            self.set(id, State::Hung, Some(reason.clone()));
         }
+        self.kill(id, &reason, effects);
     }
 
     pub(super) fn recovered(&mut self, id: InstanceId) {
         let instance = self.instance(id);
         instance.hung_calls = instance.hung_calls.saturating_sub(1);
-        if instance.hung_calls == 0 && !instance.out && instance.state == State::Hung {
+        // One that is being killed does not serve again: its calls return because of that.
+        let serves = !instance.out && !instance.restarts.killed;
+        if instance.hung_calls == 0 && serves && instance.state == State::Hung {
             let resumes = instance.resumes;
             self.set(id, resumes, None);
         }
@@ -256,6 +314,8 @@ impl Supervisor {
         if instance.state == State::BackingOff {
             effects.push(Effect::Disarm(Timer::Backoff(id)));
         }
+        self.end_restarts(id, effects);
+        let instance = self.instance(id);
         if !was_out && instance.state != State::Stopped {
             self.set(id, State::Failed, Some(problem.headline.clone()));
         }
@@ -272,7 +332,7 @@ impl Supervisor {
 }
 
 /// Without it records would pass unprocessed.
-fn declined_processor(name: &str, reason: &str) -> Problem {
+pub(super) fn declined_processor(name: &str, reason: &str) -> Problem {
     let headline =
         format!("plugin `{name}`, which [stream] names, says it is not for this host: {reason}");
     Problem::usage("unknown-processor", headline)

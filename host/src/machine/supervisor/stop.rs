@@ -1,7 +1,7 @@
 //! The stream and the orderly stop: drain, executors, then drivers in reverse, each exactly once. It begins once, whatever
 //! asks for it, and nothing that fails meanwhile holds it up.
 
-use super::{Call, Driver, Effect, InstanceId, Phase, State, Supervisor, Timer};
+use super::{Call, Driver, Effect, InstanceId, Life, Phase, State, Supervisor, Timer};
 use crate::error::{Blame, ExitCode, Problem};
 use std::time::Duration;
 
@@ -111,9 +111,18 @@ impl Supervisor {
         let id = self.plan.order[left - 1];
         self.cursor += 1;
         let instance = self.instance(id);
-        let owed = std::mem::replace(&mut instance.driver, Driver::Absent) != Driver::Absent;
+        let mut owed = std::mem::replace(&mut instance.driver, Driver::Absent) != Driver::Absent;
+        if owed && self.killed(id) {
+            owed = false;
+            if !self.instances[id.0].out {
+                self.report_unshut(id, effects);
+            }
+        }
+        let instance = self.instance(id);
+        // Whatever its worker does from here on, it has nothing to say about it any more.
+        instance.restarts.life = Life::Dead { counted: true };
         // What failed or never was says so until the end.
-        let stays = instance.out || instance.state == State::Verified;
+        let stays = instance.out || matches!(instance.state, State::Verified | State::Failed);
         let hung = instance.state == State::Hung;
         if owed {
             if !stays {

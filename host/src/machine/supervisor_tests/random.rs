@@ -1,15 +1,21 @@
 //! Whatever happens, in whatever order: the promises that hold for every sequence of events.
 
 use super::super::{
-    Answer, Call, Effect, Event, ExecutorId, InstanceId, InstancePlan, Phase, Plan, Side,
-    Supervisor, Timer, step,
+    Answer, Call, Death, Effect, Event, ExecutorId, GONE, InstanceId, InstancePlan, Life, Phase,
+    Plan, Side, State, Supervisor, Timer, step,
 };
 use crate::{
     error::{Blame, ExitCode, Problem},
-    machine::Parts,
+    machine::{Parts, retry::RestartPolicy},
 };
 use proptest::prelude::*;
 use std::{collections::BTreeSet, time::Duration};
+
+/// How long a failure counts here; nothing else is armed for so long.
+const WITHIN: Duration = Duration::from_secs(300);
+
+/// For how long the end of a killed worker is waited for; no pause of these plans is so long.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the supervisor ordered and nobody answered yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +23,21 @@ enum Owed {
     Call(InstanceId, Call),
     Started(ExecutorId),
     Stopped(ExecutorId),
+    Revived(ExecutorId, InstanceId),
     Opened,
     /// It runs, or is being drained.
     Ended,
+}
+
+/// One life of an instance. In this process there is one; a worker is another each time.
+#[derive(Debug, Default, Clone)]
+struct LifeBook {
+    /// Its `Open` answered well, and no death was told since.
+    alive: bool,
+    killed: bool,
+    /// Its driver's init returned well and in time.
+    initialised: bool,
+    shutdowns: u32,
 }
 
 /// The other side: keeps book of what is ordered, and of what a plugin may rely on.
@@ -29,16 +47,37 @@ struct Book {
     /// Calls whose timer fired: they may still return.
     left_behind: Vec<(InstanceId, Call)>,
     timers: BTreeSet<Timer>,
-    /// Drivers whose init returned well and in time, and how many shutdowns each got.
-    initialised: Vec<bool>,
-    shutdowns: Vec<u32>,
+    lives: Vec<LifeBook>,
+    /// Calls whose timer fired, and whose worker was killed for it.
+    graced: BTreeSet<(InstanceId, Call)>,
+    /// Failures that count, by their timers.
+    failures: Vec<BTreeSet<u32>>,
+    /// In this step: who was charged, and with how many failures then.
+    charged: Vec<(InstanceId, usize)>,
+    /// In this step: a death in service that must be charged.
+    died_in_service: Option<InstanceId>,
     ready: u32,
     stopping: bool,
+    /// Executors are being stopped, or more: nothing is brought back any more.
+    no_more: bool,
     finished: bool,
 }
 
 fn problem() -> Problem {
     Problem::error(ExitCode::Init, Blame::Plugin, "random", "it failed")
+}
+
+fn death() -> Death {
+    let how = "killed by signal 9 (SIGKILL)".to_owned();
+    Death { how }
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    Chosen(u8, bool),
+    Death(u8),
+    PauseEnds,
 }
 
 impl Book {
@@ -49,26 +88,79 @@ impl Book {
             owed: Vec::new(),
             left_behind: Vec::new(),
             timers: BTreeSet::new(),
-            initialised: vec![false; count],
-            shutdowns: vec![0; count],
+            lives: vec![LifeBook::default(); count],
+            graced: BTreeSet::new(),
+            failures: vec![BTreeSet::new(); count],
+            charged: Vec::new(),
+            died_in_service: None,
             ready: 0,
             stopping: false,
+            no_more: false,
             finished: false,
         }
     }
 
     fn send(&mut self, event: Event) {
+        self.charged.clear();
+        self.died_in_service = None;
+        let poisoned = matches!(event, Event::Poisoned(..));
+        let may_fail = matches!(
+            event,
+            Event::Died(..) | Event::Returned(..) | Event::Revived(..)
+        );
         self.note(&event);
         let shown = format!("{event:?}");
+        let quarantined = |supervisor: &Supervisor| -> Vec<bool> {
+            let states = supervisor.instances().iter();
+            states
+                .map(|instance| instance.state == State::Quarantined)
+                .collect()
+        };
+        let before = quarantined(&self.supervisor);
         for effect in step(&mut self.supervisor, event) {
             assert!(!self.finished, "{effect:?} after the end, for {shown}");
             self.take(effect);
         }
+        assert!(may_fail || self.charged.is_empty(), "{shown} is no failure");
+        assert!(self.charged.len() <= 1, "{shown} is one failure");
+        if let Some(id) = self.died_in_service {
+            let charged = self.charged.iter().any(|(whose, _)| *whose == id);
+            assert!(charged, "{shown} was not counted");
+        }
+        for (place, now) in quarantined(&self.supervisor).into_iter().enumerate() {
+            let attempts = self.supervisor.plan.instances[place].restart.attempts as usize;
+            let peak = self.charged.iter().find(|(id, _)| id.0 == place);
+            let too_many = peak.is_some_and(|(_, failures)| *failures == attempts + 1);
+            assert_eq!(now && !before[place], too_many, "quarantine after {shown}");
+            assert!(self.failures[place].len() <= attempts, "failures are left");
+        }
+        assert!(!poisoned || self.charged.is_empty());
+        self.no_restart_is_stuck(&shown);
         let phase = self.supervisor.phase();
         self.stopping |= phase == "stopping";
+        self.no_more = self.stopping && self.supervisor.phase != Phase::Draining;
         let waits = self.finished || phase == "ready" || self.supervisor.phase == Phase::Idle;
         let stalled = !waits && self.owed.is_empty() && self.timers.is_empty();
         assert!(!stalled, "{phase}, and nothing is under way after {shown}");
+    }
+
+    /// Whatever is to come back has something under way that will bring it back.
+    fn no_restart_is_stuck(&self, shown: &str) {
+        for (place, instance) in self.supervisor.instances().iter().enumerate() {
+            let id = InstanceId(place);
+            let owed = |owed: &Owed| match owed {
+                Owed::Call(whose, _) | Owed::Revived(_, whose) => *whose == id,
+                Owed::Started(_) => true,
+                _ => false,
+            };
+            let comes_back = match instance.restarts.life {
+                Life::Waiting { .. } => self.timers.contains(&Timer::Restart(id)),
+                Life::Restarting | Life::Reviving => self.owed.iter().any(owed),
+                _ => true,
+            };
+            let stuck = !self.finished && !instance.out && !comes_back;
+            assert!(!stuck, "{instance:#?} is stuck after {shown}");
+        }
     }
 
     /// Takes from the book what this event answers.
@@ -76,14 +168,29 @@ impl Book {
         match event {
             Event::Returned(id, call, outcome) => {
                 let in_hand = self.settle(Owed::Call(*id, *call));
-                if in_hand && *call == Call::InitDriver && matches!(outcome, Ok(Answer::Done)) {
-                    assert!(!self.initialised[id.0], "a driver is initialised once");
-                    self.initialised[id.0] = true;
+                self.graced.remove(&(*id, *call));
+                let (well, life) = (matches!(outcome, Ok(Answer::Done)), &mut self.lives[id.0]);
+                if in_hand && *call == Call::Open {
+                    life.alive = well;
+                }
+                if in_hand && *call == Call::InitDriver && well && life.alive {
+                    assert!(!life.initialised, "a driver is initialised once a life");
+                    life.initialised = true;
                 }
             }
+            Event::Died(id, _) => self.note_death(*id),
+            Event::Revived(executor, id, _) => drop(self.settle(Owed::Revived(*executor, *id))),
             Event::TimerFired(timer) => {
                 self.timers.remove(timer);
+                if let Timer::Forgive(id, serial) = timer {
+                    self.failures[id.0].remove(serial);
+                }
                 if let Timer::Call(id, call) = timer {
+                    let isolated = self.supervisor.plan.instances[id.0].isolated;
+                    let in_hand = self.owed.contains(&Owed::Call(*id, *call));
+                    if isolated && in_hand && self.graced.insert((*id, *call)) {
+                        return;
+                    }
                     if self.settle(Owed::Call(*id, *call)) {
                         self.left_behind.push((*id, *call));
                     }
@@ -91,12 +198,85 @@ impl Book {
             }
             Event::ExecutorStarted(id, _) => drop(self.settle(Owed::Started(*id))),
             Event::ExecutorStopped(id, _) => drop(self.settle(Owed::Stopped(*id))),
+            Event::ExecutorHung(_, instance, _)
+                if self.supervisor.plan.instances[instance.0].isolated => {}
             Event::ExecutorHung(id, ..) => {
                 self.settle(Owed::Started(*id));
                 self.settle(Owed::Stopped(*id));
+                self.owed
+                    .retain(|owed| !matches!(owed, Owed::Revived(executor, _) if executor == id));
             }
             Event::StreamOpened(_) => drop(self.settle(Owed::Opened)),
             Event::StreamEnded(_) => drop(self.settle(Owed::Ended)),
+            _ => {}
+        }
+    }
+
+    fn note_death(&mut self, id: InstanceId) {
+        let plan = &self.supervisor.plan.instances[id.0];
+        let opening = self.owed.contains(&Owed::Call(id, Call::Open));
+        if !plan.isolated || opening {
+            return;
+        }
+        let instance = &self.supervisor.instances()[id.0];
+        let called = self
+            .owed
+            .iter()
+            .any(|owed| matches!(owed, Owed::Call(whose, _) if *whose == id));
+        let lives = matches!(instance.restarts.life, Life::Up | Life::Reviving);
+        let ending = matches!(
+            self.supervisor.phase,
+            Phase::StoppingExecutors | Phase::StoppingDrivers | Phase::Finished
+        );
+        let serves = lives && instance.restarts.served && !instance.out && !called && !ending;
+        let pardoned = instance.restarts.pardons > 0;
+        if std::mem::take(&mut self.lives[id.0].alive) && serves && !pardoned {
+            self.died_in_service = Some(id);
+        }
+    }
+
+    fn take_call(&mut self, id: InstanceId, call: Call) {
+        let isolated = self.supervisor.plan.instances[id.0].isolated;
+        let life = &mut self.lives[id.0];
+        match call {
+            Call::Open => {
+                assert!(
+                    !life.alive || life.killed,
+                    "a worker is started beside a living one"
+                );
+                assert!(isolated || life.shutdowns == 0 && !life.initialised);
+                *life = LifeBook::default();
+                if self.died_in_service == Some(id) {
+                    assert!(self.failures[id.0].len() <= 1, "back without a pause");
+                }
+            }
+            _ => assert!(life.alive, "{call:?} of one that is dead"),
+        }
+        if call == Call::Shutdown {
+            life.shutdowns += 1;
+            assert_eq!(life.shutdowns, 1, "a second shutdown");
+            assert!(life.initialised, "a shutdown without an init");
+            assert!(!life.killed, "a shutdown of one that is being killed");
+        }
+    }
+
+    fn take_timer(&mut self, timer: Timer, after: Duration) {
+        self.timers.insert(timer);
+        match timer {
+            Timer::Forgive(id, serial) if after == WITHIN => {
+                self.failures[id.0].insert(serial);
+                self.charged.push((id, self.failures[id.0].len()));
+            }
+            Timer::Restart(id) if after == KILL_PATIENCE => assert!(self.lives[id.0].killed),
+            Timer::Restart(id) => {
+                let policy = self.supervisor.plan.instances[id.0].restart;
+                let failures = self.failures[id.0].len() as u32;
+                // 100, 200, 400 ms, from the second failure on, and for one in a start from the first.
+                let doublings = failures.saturating_sub(2);
+                let least = (policy.backoff * (1 << doublings)).min(policy.backoff_max);
+                let most = least * 5 / 4;
+                assert!((least..=most).contains(&after), "{failures}: {after:?}");
+            }
             _ => {}
         }
     }
@@ -118,17 +298,40 @@ impl Book {
                     self.timers.contains(&Timer::Call(id, call)),
                     "{call:?} without a timer"
                 );
-                if call == Call::Shutdown {
-                    self.shutdowns[id.0] += 1;
-                } else {
-                    assert!(!self.stopping, "{call:?} after the stop began");
+                self.take_call(id, call);
+                if call != Call::Shutdown {
+                    // What is drained may need an instance back.
+                    let drains = self.supervisor.plan.instances[id.0].isolated
+                        && self.supervisor.instances()[id.0].restarts.served
+                        && !self.no_more;
+                    assert!(!self.stopping || drains, "{call:?} after the stop began");
                     let out = self.supervisor.instances()[id.0].out;
                     assert!(!out, "{call:?} of an instance that is out");
                 }
                 self.owed.push(Owed::Call(id, call));
             }
-            Effect::Arm(timer, _) => drop(self.timers.insert(timer)),
-            Effect::Disarm(timer) => drop(self.timers.remove(&timer)),
+            Effect::Arm(timer, after) => self.take_timer(timer, after),
+            Effect::Disarm(timer) => {
+                self.timers.remove(&timer);
+                if let Timer::Forgive(id, serial) = timer {
+                    self.failures[id.0].remove(&serial);
+                }
+            }
+            Effect::Kill(id, _) => {
+                let life = &mut self.lives[id.0];
+                assert!(self.supervisor.plan.instances[id.0].isolated);
+                assert!(!life.killed, "killed twice");
+                life.killed = true;
+            }
+            Effect::Revive(executor, id) => {
+                let order = Owed::Revived(executor, id);
+                assert!(!self.owed.contains(&order), "revived twice at once");
+                assert!(self.timers.contains(&Timer::Revive(executor, id)));
+                assert!(!self.no_more, "revived while executors are being stopped");
+                let out = self.supervisor.instances()[id.0].out;
+                assert!(self.lives[id.0].alive && !out, "revived, and dead");
+                self.owed.push(order);
+            }
             Effect::StartExecutor(id, instances) => {
                 assert!(
                     !self.stopping,
@@ -165,12 +368,14 @@ impl Book {
             Effect::Finish(_) => {
                 self.finished = true;
                 assert!(self.timers.is_empty(), "left: {:?}", self.timers);
-                for (initialised, shutdowns) in self.initialised.iter().zip(&self.shutdowns) {
-                    assert_eq!(
-                        *shutdowns,
-                        u32::from(*initialised),
-                        "one shutdown for each init that returned well"
-                    );
+                for life in &self.lives {
+                    if life.alive && !life.killed {
+                        assert_eq!(
+                            life.shutdowns,
+                            u32::from(life.initialised),
+                            "one shutdown for each init that returned well: {life:?}"
+                        );
+                    }
                 }
             }
             Effect::DrainStream
@@ -194,7 +399,19 @@ impl Book {
         } else {
             Blame::Plugin
         };
-        let blamed = || Err((whom, Problem { blame, ..problem() }));
+        let code = if choice % 3 == 0 { GONE } else { "random" };
+        let blamed = || {
+            let code = code.to_owned();
+            let problem = problem();
+            Err((
+                whom,
+                Problem {
+                    blame,
+                    code,
+                    ..problem
+                },
+            ))
+        };
         let mut possible: Vec<Box<dyn FnOnce() -> Event>> = Vec::new();
         for owed in self.owed.clone() {
             possible.push(match owed {
@@ -211,6 +428,9 @@ impl Book {
                 Owed::Stopped(id) => Box::new(move || {
                     Event::ExecutorStopped(id, outcome().err().into_iter().collect())
                 }),
+                Owed::Revived(executor, id) => {
+                    Box::new(move || Event::Revived(executor, id, outcome()))
+                }
                 Owed::Opened => Box::new(move || Event::StreamOpened(outcome())),
                 Owed::Ended => Box::new(move || Event::StreamEnded(outcome())),
             });
@@ -227,6 +447,10 @@ impl Book {
             possible.push(Box::new(move || Event::Overran(whom, problem())));
             possible.push(Box::new(move || Event::Recovered(whom)));
             possible.push(Box::new(move || Event::Faulted(whom, problem())));
+            // Told twice, or of one that does not live.
+            possible.push(Box::new(move || Event::Died(whom, death())));
+            let deaths = u32::from(choice % 4);
+            possible.push(Box::new(move || Event::Poisoned(whom, deaths)));
         }
         if instances > 0 && executors > 0 {
             let id = ExecutorId(u32::from(choice) % executors as u32);
@@ -236,6 +460,27 @@ impl Book {
         possible.push(Box::new(|| Event::StopAsked));
         let chosen = usize::from(choice) % possible.len();
         self.send(possible.swap_remove(chosen)());
+    }
+
+    /// One of the workers that live dies.
+    fn kill(&mut self, choice: u8) {
+        let living = self.lives.iter().enumerate();
+        let living: Vec<InstanceId> = living
+            .filter(|(place, life)| life.alive && self.supervisor.plan.instances[*place].isolated)
+            .map(|(place, _)| InstanceId(place))
+            .collect();
+        if !living.is_empty() {
+            let id = living[usize::from(choice) % living.len()];
+            self.send(Event::Died(id, death()));
+        }
+    }
+
+    /// A pause before a restart is over.
+    fn pause_ends(&mut self) {
+        let pause = |timer: &&Timer| matches!(timer, Timer::Restart(_) | Timer::Backoff(_));
+        if let Some(timer) = self.timers.iter().find(pause).copied() {
+            self.send(Event::TimerFired(timer));
+        }
     }
 
     /// Asks for the stop, then answers everything, or lets its timer fire, until there is nothing left.
@@ -252,6 +497,7 @@ impl Book {
                 (Some(Owed::Call(id, call)), _) => Event::Returned(id, call, Ok(Answer::Done)),
                 (Some(Owed::Started(id)), _) => Event::ExecutorStarted(id, Ok(())),
                 (Some(Owed::Stopped(id)), _) => Event::ExecutorStopped(id, Vec::new()),
+                (Some(Owed::Revived(executor, id)), _) => Event::Revived(executor, id, Ok(())),
                 (Some(Owed::Opened), _) => Event::StreamOpened(Ok(())),
                 (Some(Owed::Ended), _) => Event::StreamEnded(Ok(())),
                 (None, Some(timer)) => Event::TimerFired(timer),
@@ -264,9 +510,19 @@ impl Book {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let parts = (any::<[bool; 4]>(), any::<bool>(), 1_u32..4);
+    let worker = (
+        prop::bool::weighted(0.7),
+        prop::bool::weighted(0.3),
+        0_u32..4,
+    );
+    let parts = (any::<[bool; 4]>(), any::<bool>(), 1_u32..4, worker);
     let instance = parts.prop_map(
-        |([driver, checker, executor, processor], required, init_attempts)| InstancePlan {
+        |(
+            [driver, checker, executor, processor],
+            required,
+            init_attempts,
+            (isolated, in_stream, attempts),
+        )| InstancePlan {
             name: "x".to_owned(),
             required,
             init_attempts,
@@ -276,17 +532,33 @@ fn plan() -> impl Strategy<Value = Plan> {
                 executor,
                 processor,
             },
-            in_stream: false,
+            in_stream: in_stream && processor,
             load: Duration::from_secs(1),
             init: Duration::from_secs(1),
             shutdown: Duration::from_secs(1),
+            isolated,
+            restart: RestartPolicy {
+                attempts,
+                within: WITHIN,
+                backoff: Duration::from_millis(100),
+                backoff_max: Duration::from_millis(300),
+            },
         },
     );
     let sides =
         prop_oneof![4 => Just(Side::Both), 1 => Just(Side::Drivers), 1 => Just(Side::Executors)];
-    let host = (0_u32..4, 0_u32..3, any::<bool>(), sides, any::<bool>());
+    let host = (
+        0_u32..4,
+        0_u32..3,
+        any::<bool>(),
+        sides,
+        any::<(bool, u64)>(),
+    );
     (prop::collection::vec(instance, 0..5), host).prop_map(
-        |(instances, (executors, executor_restarts_max, stream, side, backwards))| {
+        |(
+            instances,
+            (executors, executor_restarts_max, stream, side, (backwards, jitter_seed)),
+        )| {
             let mut order: Vec<InstanceId> = (0..instances.len()).map(InstanceId).collect();
             if backwards {
                 order.reverse();
@@ -300,19 +572,22 @@ fn plan() -> impl Strategy<Value = Plan> {
                 drain,
                 stream,
                 side,
+                jitter_seed,
             }
         },
     )
 }
 
 /// Mostly what goes well, so that most sequences get far.
-fn happenings() -> impl Strategy<Value = Vec<(u8, bool)>> {
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     let one = prop_oneof![
-        6 => (Just(0_u8), Just(false)),
-        1 => (Just(0_u8), Just(true)),
-        2 => (any::<u8>(), prop::bool::weighted(0.3)),
+        24 => Just(Happening::Chosen(0, false)),
+        2 => Just(Happening::Chosen(0, true)),
+        5 => (any::<u8>(), prop::bool::weighted(0.3)).prop_map(|(choice, badly)| Happening::Chosen(choice, badly)),
+        3 => any::<u8>().prop_map(Happening::Death),
+        3 => Just(Happening::PauseEnds),
     ];
-    prop::collection::vec(one, 0..60)
+    prop::collection::vec(one, 0..120)
 }
 
 proptest! {
@@ -326,8 +601,12 @@ proptest! {
     ) {
         let mut book = Book::new(plan);
         book.send(Event::Begin);
-        for (choice, badly) in happenings {
-            book.happen(choice, badly);
+        for happening in happenings {
+            match happening {
+                Happening::Chosen(choice, badly) => book.happen(choice, badly),
+                Happening::Death(choice) => book.kill(choice),
+                Happening::PauseEnds => book.pause_ends(),
+            }
         }
         book.end(by_timers);
         prop_assert!(book.finished);

@@ -3,15 +3,15 @@
 //! Whatever nobody wrote a line for goes well and at once. Time passes only when nothing else is left to do.
 
 use super::super::{
-    Answer, Call, Effect, Event, ExecutorId, InstanceId, InstancePlan, Plan, Side, State,
+    Answer, Call, Death, Effect, Event, ExecutorId, InstanceId, InstancePlan, Plan, Side, State,
     Supervisor, Timer, human, step,
 };
 use crate::{
     error::{Blame, ExitCode, Problem, Severity},
-    machine::Parts,
+    machine::{Parts, retry::RestartPolicy},
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -36,6 +36,15 @@ pub(super) enum Does {
     /// A start of an executor that fails so many times, because of that instance.
     FailsFor(&'static str, u32),
     Declines,
+    /// Its worker dies meanwhile: it fails, and then the death is told.
+    Dies,
+    DiesTimes(u32),
+    /// The death is told, and then it fails.
+    DiesFirst,
+    /// The death is told first, and the call had gone well.
+    DiesAfterAll,
+    /// An executor's start or revival that fails so many times because that instance's worker is gone.
+    FindsGone(&'static str, u32),
     Hangs,
     /// Hangs, and the watchdog says in which instance.
     HangsNoticed(&'static str),
@@ -61,12 +70,31 @@ pub(super) fn instance(name: &str, parts: &[Part]) -> InstancePlan {
         load: Duration::from_secs(1),
         init: Duration::from_secs(10),
         shutdown: Duration::from_secs(5),
+        isolated: false,
+        restart: RestartPolicy::default(),
     }
 }
 
 impl InstancePlan {
     pub(super) fn optional(mut self) -> Self {
         self.required = false;
+        self
+    }
+
+    /// In a worker of its own.
+    pub(super) fn isolated(mut self) -> Self {
+        self.isolated = true;
+        self
+    }
+
+    /// So many failures are forgiven.
+    pub(super) fn forgiven(mut self, attempts: u32) -> Self {
+        self.restart.attempts = attempts;
+        self
+    }
+
+    pub(super) fn in_stream(mut self) -> Self {
+        self.in_stream = true;
         self
     }
 
@@ -86,6 +114,10 @@ pub(super) struct World {
     stands_still: bool,
     /// The call or order behind each line, for answers that come later.
     ordered: BTreeMap<String, Ordered>,
+    /// Isolated instances whose worker lives.
+    workers: BTreeSet<InstanceId>,
+    /// Calls that hang.
+    hanging: Vec<(InstanceId, Call)>,
     log: Vec<String>,
     problems: Vec<Problem>,
 }
@@ -95,9 +127,25 @@ enum Ordered {
     Call(InstanceId, Call),
     Start(ExecutorId),
     Stop(ExecutorId),
+    Revive(ExecutorId, InstanceId),
     Open,
     Drain,
     Cancel,
+}
+
+fn died(id: InstanceId) -> Event {
+    let how = "killed by signal 11 (SIGSEGV)".to_owned();
+    Event::Died(id, Death { how })
+}
+
+/// A pause without its jitter, of which there is at most a quarter.
+fn jittered(pause: Duration) -> String {
+    let doubled = (0..10).map(|doublings| Duration::from_millis(100 << doublings));
+    let plain = doubled.chain([Duration::from_secs(5), Duration::from_secs(60)]);
+    let plain = plain.filter(|plain| *plain <= pause).max();
+    let plain = plain.expect("no pause is shorter than the first");
+    assert!(pause < plain * 5 / 4 || pause == plain, "{pause:?}");
+    human(plain)
 }
 
 fn problem(exit: ExitCode, what: &str) -> Problem {
@@ -114,6 +162,7 @@ impl World {
             drain: Duration::from_secs(2),
             stream: false,
             side: Side::Both,
+            jitter_seed: 7,
         };
         Self {
             supervisor: Supervisor::new(plan.clone()),
@@ -124,6 +173,8 @@ impl World {
             now: Duration::ZERO,
             stands_still: false,
             ordered: BTreeMap::new(),
+            workers: BTreeSet::new(),
+            hanging: Vec::new(),
             log: Vec::new(),
             problems: Vec::new(),
         }
@@ -172,6 +223,12 @@ impl World {
         self
     }
 
+    /// Time passes again, wherever it stood still.
+    pub(super) fn go_on(&mut self) -> String {
+        self.stands_still = false;
+        self.settle()
+    }
+
     pub(super) fn stop(&mut self) -> String {
         self.send(Event::StopAsked)
     }
@@ -184,12 +241,20 @@ impl World {
 
     /// Feeds one event and all that comes of it; answers what was done.
     pub(super) fn send(&mut self, event: Event) -> String {
-        let before = self.log.len();
         self.events.push_back(event);
+        self.settle()
+    }
+
+    fn step_all(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            self.step(event);
+        }
+    }
+
+    fn settle(&mut self) -> String {
+        let before = self.log.len();
         loop {
-            while let Some(event) = self.events.pop_front() {
-                self.step(event);
-            }
+            self.step_all();
             if !self.pass_time() {
                 return self.log[before..].join(", ");
             }
@@ -202,10 +267,61 @@ impl World {
         if matches!(self.script.get(line), Some(Does::Hangs)) {
             self.script.remove(line);
         }
+        if let Ordered::Call(id, call) = ordered {
+            self.hanging.retain(|hanging| *hanging != (id, call));
+        }
         self.perform(line, ordered);
 
         let event = self.events.pop_back().expect("an answer is an event");
         self.send(event)
+    }
+
+    /// The instance's worker dies of a segfault, with whatever it was doing.
+    pub(super) fn dies(&mut self, name: &str) -> String {
+        let id = self.id(name);
+        assert!(self.workers.contains(&id), "{name} has no worker to die");
+        self.end_worker(id);
+        self.settle()
+    }
+
+    /// A death is told, true or not.
+    pub(super) fn death_is_told(&mut self, name: &str) -> String {
+        self.send(died(self.id(name)))
+    }
+
+    pub(super) fn poisons(&mut self, name: &str, deaths: u32) -> String {
+        self.send(Event::Poisoned(self.id(name), deaths))
+    }
+
+    /// So much time passes.
+    pub(super) fn wait(&mut self, time: Duration) -> String {
+        let (before, until) = (self.log.len(), self.now + time);
+        while let Some((&timer, &at)) = self.timers.iter().min_by_key(|(_, at)| **at) {
+            if at > until {
+                break;
+            }
+            self.now = at;
+            self.events.push_back(Event::TimerFired(timer));
+            self.step_all();
+        }
+        self.now = until;
+        self.log[before..].join(", ")
+    }
+
+    /// The calls that hang return, and the death is told.
+    fn end_worker(&mut self, id: InstanceId) {
+        let hanging = std::mem::take(&mut self.hanging);
+        for (whose, call) in hanging {
+            if whose == id {
+                let gone = problem(ExitCode::Init, "its worker is gone");
+                self.events.push_back(Event::Returned(id, call, Err(gone)));
+            } else {
+                self.hanging.push((whose, call));
+            }
+        }
+        if self.workers.remove(&id) {
+            self.events.push_back(died(id));
+        }
     }
 
     pub(super) fn fault(&mut self, name: &str) -> String {
@@ -250,11 +366,20 @@ impl World {
         let Some((&timer, &at)) = self.timers.iter().min_by_key(|(_, at)| **at) else {
             return false;
         };
-        if self.stands_still {
+        // Nothing is under way where only failures are waiting to be forgotten.
+        let idle = self
+            .timers
+            .keys()
+            .all(|timer| matches!(timer, Timer::Forgive(..)));
+        if self.stands_still || idle {
             return false;
         }
         if at > self.now {
-            self.log.push(format!("({})", human(at - self.now)));
+            let passed = match timer {
+                Timer::Restart(_) => jittered(at - self.now),
+                _ => human(at - self.now),
+            };
+            self.log.push(format!("({passed})"));
         }
         self.now = at;
         self.events.push_back(Event::TimerFired(timer));
@@ -284,6 +409,18 @@ impl World {
             }
             Effect::StopExecutor(id) => {
                 self.logged(&format!("executor {} stop", id.0), Ordered::Stop(id))
+            }
+            Effect::Kill(id, why) => {
+                assert!(!why.is_empty(), "a worker is killed without a word");
+                let line = format!("{} killed", name(self, id));
+                self.log.push(line.clone());
+                if !matches!(self.script.get(&line), Some(Does::Hangs)) {
+                    self.end_worker(id);
+                }
+            }
+            Effect::Revive(executor, id) => {
+                let line = format!("executor {} revives {}", executor.0, name(self, id));
+                self.logged(&line, Ordered::Revive(executor, id));
             }
             Effect::OpenStream => self.logged("open stream", Ordered::Open),
             Effect::DrainStream => self.logged("drain stream", Ordered::Drain),
@@ -328,16 +465,34 @@ impl World {
     /// Queues what the script makes of it.
     fn perform(&mut self, line: &str, ordered: Ordered) {
         let does = self.script.get(line).copied();
+        if let (Ordered::Call(id, Call::Open), Some(plan)) = (ordered, self.plan_of(ordered)) {
+            if plan.isolated {
+                self.workers.insert(id);
+            }
+        }
         let failed = match does {
             Some(Does::Fails(exit)) => Some(exit),
             Some(Does::FailsTimes(left, exit)) if left > 0 => {
                 self.on(line, Does::FailsTimes(left - 1, exit));
                 Some(exit)
             }
+            Some(Does::DiesTimes(left)) if left > 0 => {
+                self.on(line, Does::DiesTimes(left - 1));
+                self.dying(ordered, true, false);
+                return;
+            }
+            Some(Does::Dies) => return self.dying(ordered, true, false),
+            Some(Does::DiesFirst) => return self.dying(ordered, true, true),
+            Some(Does::DiesAfterAll) => return self.dying(ordered, false, true),
             _ => None,
         };
         match does {
-            Some(Does::Hangs) => return,
+            Some(Does::Hangs) => {
+                if let Ordered::Call(id, call) = ordered {
+                    self.hanging.push((id, call));
+                }
+                return;
+            }
             Some(Does::HangsNoticed(name)) => {
                 let (Ordered::Start(id) | Ordered::Stop(id)) = ordered else {
                     panic!("the watchdog looks at executors")
@@ -364,6 +519,10 @@ impl World {
             }
             Ordered::Call(id, call) => Event::Returned(id, call, outcome.map(|()| Answer::Done)),
             Ordered::Start(id) => Event::ExecutorStarted(id, self.started(line, does)),
+            Ordered::Revive(executor, id) => {
+                let gone = self.started(line, does).map_err(|(_, problem)| problem);
+                Event::Revived(executor, id, outcome.and(gone))
+            }
             Ordered::Stop(id) => Event::ExecutorStopped(id, outcome.err().into_iter().collect()),
             Ordered::Open => Event::StreamOpened(outcome),
             // What was only opened has no end.
@@ -383,7 +542,38 @@ impl World {
                 self.on(line, Does::FailsFor(name, left - 1));
                 Err((self.id(name), problem(ExitCode::Init, line)))
             }
+            Some(Does::FindsGone(name, left)) if left > 0 => {
+                self.on(line, Does::FindsGone(name, left - 1));
+                let problem = problem(ExitCode::Init, line);
+                let code = super::super::GONE.to_owned();
+                Err((self.id(name), Problem { code, ..problem }))
+            }
             _ => Ok(()),
+        }
+    }
+
+    fn plan_of(&self, ordered: Ordered) -> Option<&InstancePlan> {
+        match ordered {
+            Ordered::Call(id, _) => self.plan.instances.get(id.0),
+            _ => None,
+        }
+    }
+
+    /// A call in whose course the worker dies.
+    fn dying(&mut self, ordered: Ordered, fails: bool, told_first: bool) {
+        let Ordered::Call(id, call) = ordered else {
+            panic!("only calls die")
+        };
+        self.workers.remove(&id);
+        let outcome = match fails {
+            true => Err(problem(ExitCode::Init, "its worker is gone")),
+            false => Ok(Answer::Done),
+        };
+        let returned = Event::Returned(id, call, outcome);
+        if told_first {
+            self.events.extend([died(id), returned]);
+        } else {
+            self.events.extend([returned, died(id)]);
         }
     }
 

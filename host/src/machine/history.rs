@@ -1,0 +1,179 @@
+//! What a task has been through: its attempts, the workers that died under it, and how far its replay record by record got.
+//!
+//! The one place that decides when a death is a record's fault. It knows no thread and no worker; whether a death may be
+//! charged at all (the task was in the worker's hand, and alone) is for the caller to say.
+
+use super::{InstanceId, batch::Batch};
+
+/// Deaths after which a batch is replayed record by record. The first may be anything: a kill from outside, another task's
+/// late damage. The second under the same batch makes the batch the suspect, and no record of it yet.
+const DEATHS_BEFORE_REPLAY: usize = 2;
+
+/// A worker that died under an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) instance: InstanceId,
+    /// The instance's name.
+    pub(crate) plugin: String,
+    /// How the worker ended, as an operator reads it: `killed by signal 11 (SIGSEGV)`. May be empty.
+    pub(crate) how: String,
+    /// The batch had reached the worker, and it was the one that the worker was working on.
+    pub(crate) in_hand: bool,
+}
+
+impl Gone {
+    /// Why the attempt failed.
+    pub(crate) fn reason(&self) -> String {
+        format!("the worker of plugin `{}` died{}", self.plugin, self.tail())
+    }
+
+    /// Why a record is at fault.
+    fn charge(&self, times: usize) -> String {
+        let times = match times {
+            1 => "once".to_owned(),
+            times => format!("{times} times"),
+        };
+        let (plugin, tail) = (&self.plugin, self.tail());
+        format!("killed the worker of plugin `{plugin}` {times}{tail}")
+    }
+
+    fn tail(&self) -> String {
+        let how = self.how.strip_prefix("killed by ").unwrap_or(&self.how);
+        match how {
+            "" => String::new(),
+            how => format!(" ({how})"),
+        }
+    }
+}
+
+/// How far a replay record by record got. It outlives the workers that die under it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replay {
+    /// What came out of the records before `next`.
+    pub(crate) out: Batch,
+    /// The records at fault before `next`, with the reason.
+    pub(crate) faults: Vec<(usize, String)>,
+    /// The record in hand.
+    pub(crate) next: usize,
+    /// A record was found that kills: the next death is the work of another such, and needs no further proof.
+    poisoned: bool,
+}
+
+/// See the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History {
+    /// Attempts that began, for whatever reason the last one ended.
+    pub(crate) attempts: u32,
+    /// Attempts that an error ended. Deaths are not retries.
+    pub(crate) errors: u32,
+    /// What the last of them said.
+    pub(crate) reason: String,
+    /// Set where records are to be looked at one by one.
+    pub(crate) replay: Option<Replay>,
+    /// A worker died while it had this task: nothing else runs beside it until it is through, so that the next death is
+    /// known to be its own.
+    pub(crate) suspect: bool,
+    /// The instances whose workers died with this task in hand, and nothing else; until a record is found guilty.
+    deaths: Vec<InstanceId>,
+}
+
+impl History {
+    /// Nothing has happened to the task yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.attempts == 0 && !self.suspect
+    }
+
+    /// The deaths that are charged to it and to no record of it.
+    #[cfg(test)]
+    pub(crate) fn deaths(&self) -> usize {
+        self.deaths.len()
+    }
+
+    /// A worker died with this task in hand, and with nothing else. Where that proves a record guilty, the record is at fault,
+    /// and the answer is how many deaths each instance is to be forgiven.
+    pub(crate) fn charge(&mut self, gone: &Gone) -> Vec<(InstanceId, u32)> {
+        self.deaths.push(gone.instance);
+        let Some(replay) = &mut self.replay else {
+            if self.deaths.len() >= DEATHS_BEFORE_REPLAY {
+                self.replay = Some(Replay::default());
+            }
+            return Vec::new();
+        };
+        if !replay.poisoned && self.deaths.len() <= DEATHS_BEFORE_REPLAY {
+            // The replay of a last retry: this death is among the first two.
+            return Vec::new();
+        }
+        let reason = gone.charge(self.deaths.len());
+        replay.faults.push((replay.next, reason));
+        replay.next += 1;
+        replay.poisoned = true;
+        let mut forgiven: Vec<(InstanceId, u32)> = Vec::new();
+        for instance in self.deaths.drain(..) {
+            match forgiven.iter_mut().find(|(known, _)| *known == instance) {
+                Some((_, deaths)) => *deaths += 1,
+                None => forgiven.push((instance, 1)),
+            }
+        }
+        forgiven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gone(instance: usize) -> Gone {
+        Gone {
+            instance: InstanceId(instance),
+            plugin: "x".to_owned(),
+            how: "killed by signal 11 (SIGSEGV)".to_owned(),
+            in_hand: true,
+        }
+    }
+
+    #[test]
+    fn the_third_death_names_the_record_and_a_later_one_is_enough() {
+        let mut history = History::default();
+        assert_eq!(history.charge(&gone(0)), []);
+        assert!(history.replay.is_none());
+        assert_eq!(history.charge(&gone(0)), []);
+        history.replay.as_mut().unwrap().next = 5;
+        assert_eq!(history.charge(&gone(0)), [(InstanceId(0), 3)]);
+        assert_eq!(history.replay.as_ref().unwrap().next, 6);
+        history.replay.as_mut().unwrap().next = 9;
+        assert_eq!(history.charge(&gone(0)), [(InstanceId(0), 1)]);
+        let replay = history.replay.unwrap();
+        let found: Vec<(usize, &str)> = replay
+            .faults
+            .iter()
+            .map(|(i, r)| (*i, r.as_str()))
+            .collect();
+        let times = |n| format!("killed the worker of plugin `x` {n} (signal 11 (SIGSEGV))");
+        let (first, later) = (times("3 times"), times("once"));
+        assert_eq!(found, [(5, first.as_str()), (9, later.as_str())]);
+        assert_eq!(replay.next, 10);
+    }
+
+    #[test]
+    fn a_death_in_the_replay_of_a_last_retry_is_the_first_of_three() {
+        let mut history = History {
+            replay: Some(Replay::default()),
+            ..History::default()
+        };
+        assert_eq!(history.charge(&gone(0)), []);
+        assert_eq!(history.charge(&gone(0)), []);
+        assert_eq!(history.replay.as_ref().unwrap().next, 0);
+        assert_eq!(history.charge(&gone(0)), [(InstanceId(0), 3)]);
+    }
+
+    #[test]
+    fn each_instance_is_forgiven_its_own_deaths() {
+        let mut history = History::default();
+        history.charge(&gone(0));
+        history.charge(&gone(1));
+        assert_eq!(
+            history.charge(&gone(0)),
+            [(InstanceId(0), 2), (InstanceId(1), 1)]
+        );
+    }
+}

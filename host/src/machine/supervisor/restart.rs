@@ -1,0 +1,822 @@
+//! An isolated instance whose worker died: what that costs it, when it comes back, and when it is given up.
+//!
+//! A restart is the calls of a start, one after another, on that instance alone; then every executor that is up makes its
+//! parts of it anew. Nothing of a new life is begun before the last call of the old one has returned, which every call of
+//! a dead worker does, so no late answer is taken for the new life's. Answers of executors may come late: those are told
+//! apart by what they were ordered for.
+//!
+//! Deaths are forgiven up to a number within a time; one more quarantines. A life that is killed, or dies, is owed no
+//! shutdown. While tasks are drained an instance is still brought back, for records that were read wait for it; once
+//! executors are being stopped nothing is. Never waits for a worker: whoever was killed and does not end is left behind.
+
+use super::{
+    Answer, Call, Death, Driver, Effect, ExecutorId, ExecutorState, InstanceId, InstanceState,
+    Phase, State, Supervisor, Timer, as_warning, human, instances::declined_processor,
+};
+use crate::error::{Blame, ExitCode, Problem};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a killed worker's end is waited for. The kernel needs milliseconds, or seconds to tear down a large one; what
+/// takes longer hangs in the kernel, and nothing here can change that.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Poison records a minute whose deaths are taken back. More than these are no bad records, but a bad plugin.
+const POISONS_PER_MINUTE_MAX: usize = 10;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What making parts anew on an executor may take beyond their init. The watchdog speaks first.
+const REVIVE_MARGIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Nothing is to be brought back. Instances in this process are never anything else.
+    Up,
+    /// Its worker died before it was ever in service, or is not brought back any more.
+    Dead {
+        /// The failed init that it was is counted among `init_attempts`.
+        counted: bool,
+    },
+    /// Another attempt at its first init, in a new worker where it is not made yet.
+    Reopened,
+    /// Not restarted yet.
+    Waiting {
+        pause_over: bool,
+        /// The old worker's end was told, or waited for long enough.
+        ended: bool,
+    },
+    /// The calls of a restart run; one of them is in hand.
+    Restarting,
+    /// Executors make their parts of it anew.
+    Reviving,
+}
+
+/// When a life failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    InService,
+    /// In a restart, before it was ready again.
+    Starting,
+}
+
+/// A failure that still counts.
+#[derive(Debug)]
+struct Failure {
+    serial: u32,
+    when: When,
+}
+
+/// Making parts anew, ordered of an executor and not answered.
+#[derive(Debug)]
+struct Revive {
+    /// Ordered in this life; else the answer may be about another one, and only then is it ordered for this.
+    fresh: bool,
+    /// Its time is over: the instance serves without that executor until it answers.
+    late: bool,
+}
+
+/// What is known of an instance's lives.
+#[derive(Debug)]
+pub(super) struct Restarts {
+    pub(super) life: Life,
+    /// Counts workers. Parts that executors made in one life are useless in another.
+    pub(super) number: u32,
+    /// It has been ready once.
+    pub(super) served: bool,
+    /// It has a worker, as far as was told.
+    worker: bool,
+    /// Told to be killed, in this life.
+    pub(super) killed: bool,
+    /// A death was told while the worker was opened: an old one's, told twice, or its own.
+    doubtful: bool,
+    /// Its worker died while the call in hand ran: whatever that answers, it failed.
+    died_in_call: bool,
+    /// The call in hand overran, and its worker is killed for it.
+    overran: Option<Box<Problem>>,
+    /// How the last worker died.
+    last_death: Option<String>,
+    failures: Vec<Failure>,
+    /// Poison records of the last minute.
+    poisons: Vec<u32>,
+    serials: u32,
+    /// Deaths to come that are taken back already: a poison record may be told before its last death.
+    pub(super) pardons: u32,
+    revives: BTreeMap<ExecutorId, Revive>,
+}
+
+impl Restarts {
+    pub(super) fn new() -> Self {
+        Self {
+            life: Life::Up,
+            number: 0,
+            served: false,
+            worker: false,
+            killed: false,
+            doubtful: false,
+            died_in_call: false,
+            overran: None,
+            last_death: None,
+            failures: Vec::new(),
+            poisons: Vec::new(),
+            serials: 0,
+            pardons: 0,
+            revives: BTreeMap::new(),
+        }
+    }
+
+    /// A worker is about to be started.
+    pub(super) fn opens(&mut self) {
+        self.number = self.number.wrapping_add(1);
+        self.worker = false;
+        self.killed = false;
+        self.doubtful = false;
+        self.died_in_call = false;
+    }
+
+    fn serial(&mut self) -> u32 {
+        self.serials = self.serials.wrapping_add(1);
+        self.serials
+    }
+
+    /// Takes back up to so many of the newest deaths in service; answers their serials.
+    fn take_back(&mut self, deaths: u32) -> Vec<u32> {
+        let mut taken = Vec::new();
+        for place in (0..self.failures.len()).rev() {
+            if taken.len() < deaths as usize && self.failures[place].when == When::InService {
+                taken.push(self.failures.remove(place).serial);
+            }
+        }
+        taken
+    }
+
+    /// Everything that a timer is to forget.
+    fn remembered(&self) -> impl Iterator<Item = u32> {
+        let failures = self.failures.iter().map(|failure| failure.serial);
+        failures.chain(self.poisons.iter().copied())
+    }
+}
+
+impl Supervisor {
+    fn restarts(&mut self, id: InstanceId) -> &mut Restarts {
+        &mut self.instances[id.0].restarts
+    }
+
+    /// Where there is no instance at all, none is isolated: what an executor is blamed for may name one.
+    pub(super) fn isolated(&self, id: InstanceId) -> bool {
+        let plan = self.plan.instances.get(id.0);
+        plan.is_some_and(|plan| plan.isolated)
+    }
+
+    fn life(&self, id: InstanceId) -> Life {
+        self.instances[id.0].restarts.life
+    }
+
+    /// Dead instances are brought back until executors are being stopped: what was read waits for them.
+    fn restarts_allowed(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::StoppingExecutors | Phase::StoppingDrivers | Phase::Finished
+        )
+    }
+
+    /// It is dead, and comes back.
+    pub(super) fn down(&self, id: InstanceId) -> bool {
+        let down = matches!(self.life(id), Life::Waiting { .. } | Life::Restarting);
+        down && !self.instances[id.0].out
+    }
+
+    /// The start stands still while an instance of it is brought back: what comes later may need it.
+    pub(super) fn start_waits(&self) -> bool {
+        let starting = matches!(
+            self.phase,
+            Phase::Creating | Phase::Initializing | Phase::Registering | Phase::StartingExecutors
+        );
+        starting && (0..self.instances.len()).any(|place| self.down(InstanceId(place)))
+    }
+
+    pub(super) fn any_reviving(&self) -> bool {
+        let reviving = |id: &InstanceId| self.life(*id) == Life::Reviving;
+        self.ids().any(|id| reviving(&id))
+    }
+
+    fn ids(&self) -> impl Iterator<Item = InstanceId> + use<> {
+        (0..self.instances.len()).map(InstanceId)
+    }
+
+    /// Its worker is gone. Told once a life; what is told again is about nobody.
+    pub(super) fn died(&mut self, id: InstanceId, death: Death, effects: &mut Vec<Effect>) {
+        if !self.isolated(id) {
+            return;
+        }
+        let allowed = self.restarts_allowed();
+        let instance = self.instance(id);
+        if instance.call == Some(Call::Open) {
+            // Its own death fails this call or the next one.
+            instance.restarts.doubtful = true;
+            instance.restarts.last_death = Some(death.how);
+            return;
+        }
+        if !std::mem::take(&mut instance.restarts.worker) {
+            return;
+        }
+        instance.restarts.last_death = Some(death.how);
+        let owed = self.drop_life(id, effects);
+        let instance = self.instance(id);
+        if instance.call.is_some() {
+            instance.restarts.died_in_call = true;
+            return;
+        }
+        if instance.out {
+            return;
+        }
+        match instance.restarts.life {
+            // No restart is without a call in hand.
+            Life::Dead { .. } | Life::Restarting => {}
+            Life::Waiting { pause_over, .. } => {
+                let ended = true;
+                instance.restarts.life = Life::Waiting { pause_over, ended };
+                if pause_over {
+                    effects.push(Effect::Disarm(Timer::Restart(id)));
+                }
+                self.begin_restart(id, effects);
+            }
+            Life::Reopened => instance.restarts.life = Life::Dead { counted: false },
+            Life::Up | Life::Reviving if !allowed => self.died_in_stop(id, owed, effects),
+            Life::Up if !instance.restarts.served => {
+                let counted = instance.state == State::BackingOff;
+                instance.restarts.life = Life::Dead { counted };
+            }
+            Life::Up | Life::Reviving => {
+                let problem = self.death(id, ExitCode::Running);
+                self.fail_life(id, problem, When::InService, effects);
+            }
+        }
+    }
+
+    fn died_in_stop(&mut self, id: InstanceId, owed: bool, effects: &mut Vec<Effect>) {
+        self.restarts(id).life = Life::Dead { counted: true };
+        if owed {
+            self.report_unshut(id, effects);
+        } else {
+            let problem = self.death(id, ExitCode::Running);
+            effects.push(Effect::Report(as_warning(problem)));
+        }
+    }
+
+    /// A driver that was owed its shutdown cannot get it any more.
+    pub(super) fn report_unshut(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        self.restarts(id).life = Life::Dead { counted: true };
+        let problem = self.death(id, ExitCode::Shutdown);
+        let headline = format!("{}, and its driver got no shutdown", problem.headline);
+        self.set(id, State::Failed, Some(headline.clone()));
+        self.report(
+            Problem {
+                headline,
+                ..problem
+            },
+            effects,
+        );
+    }
+
+    /// What the old life had: its driver is owed nothing, its calls hang no more, and what executors answer is about it.
+    /// Answers whether the driver was owed a shutdown.
+    fn drop_life(&mut self, id: InstanceId, effects: &mut Vec<Effect>) -> bool {
+        let instance = self.instance(id);
+        instance.checker_ready = false;
+        instance.hung_calls = 0;
+        let owed = std::mem::replace(&mut instance.driver, Driver::Absent) != Driver::Absent;
+        self.outdate_revives(id, effects);
+        owed
+    }
+
+    fn outdate_revives(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        for (executor, revive) in &mut self.restarts(id).revives {
+            revive.fresh = false;
+            // So that it holds up nobody; should it be waited for again, its timer is armed again.
+            if !std::mem::replace(&mut revive.late, true) {
+                effects.push(Effect::Disarm(Timer::Revive(*executor, id)));
+            }
+        }
+    }
+
+    /// Whether the driver may still be called for its shutdown; a worker that is being killed is as good as dead.
+    pub(super) fn killed(&self, id: InstanceId) -> bool {
+        self.instances[id.0].restarts.killed
+    }
+
+    /// Orders the end of a worker, once a life. Its death is told like any other.
+    pub(super) fn kill(&mut self, id: InstanceId, why: &str, effects: &mut Vec<Effect>) {
+        let restarts = self.restarts(id);
+        if restarts.worker && !std::mem::replace(&mut restarts.killed, true) {
+            effects.push(Effect::Kill(id, why.to_owned()));
+        }
+    }
+
+    /// The call in hand overran. The worker is killed, so the call will return; answers false where that was done before
+    /// and did not help, or where there is no worker to be killed.
+    pub(super) fn kill_for_call(
+        &mut self,
+        id: InstanceId,
+        call: Call,
+        problem: &Problem,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if !self.isolated(id) || self.restarts(id).overran.take().is_some() {
+            return false;
+        }
+        let restarts = self.restarts(id);
+        restarts.overran = Some(Box::new(problem.clone()));
+        effects.push(Effect::Arm(Timer::Call(id, call), KILL_PATIENCE));
+        if call == Call::Open {
+            // Whether there is a worker yet nobody has told.
+            restarts.killed = true;
+            effects.push(Effect::Kill(id, problem.headline.clone()));
+        } else {
+            self.kill(id, &problem.headline, effects);
+        }
+        true
+    }
+
+    /// What a call's answer is worth: nothing, if it overran or its worker died meanwhile.
+    pub(super) fn in_hindsight(
+        &mut self,
+        id: InstanceId,
+        call: Call,
+        outcome: Result<Answer, Problem>,
+    ) -> Result<Answer, Problem> {
+        if !self.isolated(id) {
+            return outcome;
+        }
+        let restarts = self.restarts(id);
+        if call == Call::Open {
+            restarts.worker = outcome.is_ok();
+        }
+        let died = std::mem::take(&mut restarts.died_in_call);
+        let overran = restarts.overran.take();
+        let outcome = match (outcome, overran) {
+            (_, Some(problem)) => Err(*problem),
+            // A shutdown is the last call: what it answered counts, and that the worker ends then is as it should be.
+            (Ok(_), None) if died && call != Call::Shutdown => Err(self.death(id, ExitCode::Init)),
+            (outcome, None) => outcome,
+        };
+        let restarts = self.restarts(id);
+        let gone = died || restarts.killed;
+        if outcome.is_err() && gone && restarts.life != Life::Restarting {
+            restarts.life = Life::Dead { counted: true };
+        }
+        outcome
+    }
+
+    /// A call of another attempt at the first init failed before the init: the worker, if there is one, goes with it.
+    pub(super) fn reopening_failed(
+        &mut self,
+        id: InstanceId,
+        why: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.kill(id, why, effects);
+        self.restarts(id).life = Life::Dead { counted: true };
+    }
+
+    /// A life failed: counts it, and brings the instance back or gives it up.
+    fn fail_life(
+        &mut self,
+        id: InstanceId,
+        problem: Problem,
+        when: When,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.drop_life(id, effects);
+        if !self.restarts_allowed() {
+            self.restarts(id).life = Life::Dead { counted: true };
+            effects.push(Effect::Report(as_warning(problem)));
+            return;
+        }
+        let policy = self.plan_of(id).restart;
+        let restarts = self.restarts(id);
+        let pardoned = when == When::InService && restarts.pardons > 0;
+        if pardoned {
+            restarts.pardons -= 1;
+        } else {
+            let serial = restarts.serial();
+            restarts.failures.push(Failure { serial, when });
+            effects.push(Effect::Arm(Timer::Forgive(id, serial), policy.within));
+        }
+        let failures = u32::try_from(restarts.failures.len()).unwrap_or(u32::MAX);
+        if failures > policy.attempts {
+            self.quarantine(id, &problem, effects);
+            return;
+        }
+        let pause = match when {
+            When::InService => policy.pause(failures),
+            When::Starting => policy.pause_after_failed_start(failures),
+        };
+        let pause = self.jitter.spread(pause);
+        let restarts = self.restarts(id);
+        let (pause_over, ended) = (pause.is_zero(), !restarts.worker || restarts.doubtful);
+        restarts.life = Life::Waiting { pause_over, ended };
+        let reason = problem.headline.clone();
+        self.set(id, State::BackingOff, Some(reason.clone()));
+        let next = match pause_over {
+            true => "restarts at once".to_owned(),
+            false => format!("restarts in {}", human(pause)),
+        };
+        let count = match pardoned {
+            true => "its death was a record's fault".to_owned(),
+            false => format!(
+                "failure {failures} in {}; {} are forgiven",
+                human(policy.within),
+                policy.attempts
+            ),
+        };
+        effects.push(Effect::Report(as_warning(Problem {
+            headline: format!("{reason}; it {next} ({count})"),
+            ..problem
+        })));
+        self.kill(id, &reason, effects);
+        if !pause_over {
+            effects.push(Effect::Arm(Timer::Restart(id), pause));
+        } else if !ended {
+            effects.push(Effect::Arm(Timer::Restart(id), KILL_PATIENCE));
+        }
+        self.begin_restart(id, effects);
+    }
+
+    pub(super) fn restart_due(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        let Life::Waiting { pause_over, ended } = self.life(id) else {
+            return;
+        };
+        if !pause_over && !ended {
+            effects.push(Effect::Arm(Timer::Restart(id), KILL_PATIENCE));
+        }
+        self.restarts(id).life = Life::Waiting {
+            pause_over: true,
+            // The second time the killed worker's end was waited for, and is no longer.
+            ended: ended || pause_over,
+        };
+        self.begin_restart(id, effects);
+    }
+
+    /// Begins where nothing is to be waited for any more.
+    fn begin_restart(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        let due = Life::Waiting {
+            pause_over: true,
+            ended: true,
+        };
+        if self.life(id) != due {
+            return;
+        }
+        if !self.restarts_allowed() {
+            self.restarts(id).life = Life::Dead { counted: true };
+            return;
+        }
+        self.restarts(id).life = Life::Restarting;
+        let reason = self.instance(id).reason.take();
+        self.set(id, State::Initializing, reason);
+        self.order(id, Call::Open, effects);
+    }
+
+    /// A call of a restart returned.
+    pub(super) fn restart_returned(
+        &mut self,
+        id: InstanceId,
+        call: Call,
+        outcome: Result<Answer, Problem>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let allowed = self.restarts_allowed();
+        let instance = self.instance(id);
+        match outcome {
+            Ok(Answer::Done) => {
+                match call {
+                    Call::InitDriver => instance.driver = Driver::Initialised,
+                    Call::InitChecker => instance.checker_ready = true,
+                    Call::RegisterMetrics => instance.driver = Driver::Registered,
+                    Call::Open | Call::Create | Call::Shutdown => {}
+                }
+                if instance.out || !allowed {
+                    // What was initialised is owed its shutdown; nothing more is begun.
+                    instance.restarts.life = Life::Up;
+                } else {
+                    self.go_on(id, call, effects);
+                }
+            }
+            Ok(Answer::Declined(reason)) => self.declined_again(id, reason, effects),
+            Err(_) if instance.out => instance.restarts.life = Life::Dead { counted: true },
+            Err(problem) => self.fail_life(id, problem, When::Starting, effects),
+        }
+    }
+
+    /// Orders what follows a call of a restart that went well.
+    fn go_on(&mut self, id: InstanceId, call: Call, effects: &mut Vec<Effect>) {
+        let initialised = self.instances[id.0].driver == Driver::Initialised;
+        let next = match call {
+            Call::Open => Some(Call::Create),
+            Call::Create | Call::InitDriver | Call::InitChecker => {
+                let register = initialised.then_some(Call::RegisterMetrics);
+                self.init_due(id).or(register)
+            }
+            Call::RegisterMetrics | Call::Shutdown => None,
+        };
+        if let Some(next) = next {
+            self.order(id, next, effects);
+            return;
+        }
+        self.restarts(id).life = Life::Reviving;
+        if self.plan_of(id).parts.on_executors() {
+            let up = self.executors.iter();
+            let up = up.filter(|(_, executor)| executor.state == ExecutorState::Up);
+            for executor in up.map(|(executor, _)| *executor).collect::<Vec<_>>() {
+                self.revive(executor, id, effects);
+            }
+        }
+        self.finish_restart(id);
+    }
+
+    /// It said "not for this host", and had not when it was first asked.
+    fn declined_again(&mut self, id: InstanceId, reason: String, effects: &mut Vec<Effect>) {
+        self.kill(id, "it says that it is not for this host", effects);
+        self.restarts(id).life = Life::Dead { counted: true };
+        if std::mem::replace(&mut self.instance(id).out, true) {
+            return;
+        }
+        self.end_restarts(id, effects);
+        self.set(id, State::Skipped, Some(reason.clone()));
+        effects.push(Effect::ReportSkipped(id, reason.clone()));
+        effects.push(Effect::Retire(id));
+        if self.plan_of(id).in_stream {
+            let problem = declined_processor(&self.plan_of(id).name, &reason);
+            self.fail_host(problem, effects);
+        }
+    }
+
+    fn revive_deadline(&self, id: InstanceId) -> Duration {
+        let plan = self.plan_of(id);
+        let parts = u32::from(plan.parts.executor) + u32::from(plan.parts.processor);
+        plan.init * parts + REVIVE_MARGIN
+    }
+
+    /// What an executor may still have to make before it comes to its stop.
+    pub(super) fn revives_of(&self, executor: ExecutorId) -> Duration {
+        let owing = |id: &InstanceId| {
+            self.instances[id.0]
+                .restarts
+                .revives
+                .contains_key(&executor)
+        };
+        self.ids()
+            .filter(owing)
+            .map(|id| self.revive_deadline(id))
+            .sum()
+    }
+
+    /// Orders parts made anew, or waits first for the answer to an earlier order.
+    fn revive(&mut self, executor: ExecutorId, id: InstanceId, effects: &mut Vec<Effect>) {
+        let within = self.revive_deadline(id);
+        effects.push(Effect::Arm(Timer::Revive(executor, id), within));
+        let revives = &mut self.restarts(id).revives;
+        if let Some(earlier) = revives.get_mut(&executor) {
+            earlier.late = false;
+            return;
+        }
+        let (fresh, late) = (true, false);
+        revives.insert(executor, Revive { fresh, late });
+        effects.push(Effect::Revive(executor, id));
+    }
+
+    pub(super) fn revived(
+        &mut self,
+        executor: ExecutorId,
+        id: InstanceId,
+        outcome: Result<(), Problem>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(revive) = self.restarts(id).revives.remove(&executor) else {
+            return;
+        };
+        if !revive.late {
+            effects.push(Effect::Disarm(Timer::Revive(executor, id)));
+        }
+        let lives = matches!(self.life(id), Life::Up | Life::Reviving);
+        if !lives || self.instances[id.0].out || !self.restarts_allowed() {
+            return;
+        }
+        match outcome {
+            _ if !revive.fresh => self.revive(executor, id, effects),
+            Ok(()) => self.finish_restart(id),
+            Err(problem) => self.fail_life(id, problem, When::Starting, effects),
+        }
+    }
+
+    /// An executor has not made its parts anew in time. It may be busy with another's call, which is not this one's fault:
+    /// the instance serves without it meanwhile.
+    pub(super) fn revive_overran(
+        &mut self,
+        executor: ExecutorId,
+        id: InstanceId,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.restarts(id).revives.get_mut(&executor) {
+            Some(revive) if !revive.late => revive.late = true,
+            _ => return,
+        }
+        let within = human(self.revive_deadline(id));
+        let name = &self.plan_of(id).name;
+        let headline = format!(
+            "plugin `{name}`: executor {} has not made its parts anew within {within}",
+            executor.0
+        );
+        let problem = Problem::warning("revive-timeout", headline)
+            .wanted(format!("new parts within {within} of the restart"))
+            .found("no answer; the instance serves without that executor until there is one")
+            .fix("find out which call keeps that executor busy");
+        effects.push(Effect::Report(problem));
+        self.finish_restart(id);
+    }
+
+    /// The restart is over once no executor has parts of an old life that it could use.
+    fn finish_restart(&mut self, id: InstanceId) {
+        let restarts = &self.instances[id.0].restarts;
+        let (number, revives) = (restarts.number, &restarts.revives);
+        // One that is being started answers soon, and is then given new parts or started again.
+        let mut executors = self.executors.values();
+        let outdated = executors.any(|executor| {
+            let made = executor.lives.get(&id);
+            executor.state == ExecutorState::Starting && made.is_some_and(|life| *life != number)
+        });
+        if restarts.life != Life::Reviving || outdated || revives.values().any(|one| !one.late) {
+            return;
+        }
+        let instance = self.instance(id);
+        instance.restarts.life = Life::Up;
+        match instance.state {
+            State::Hung => instance.resumes = State::Ready,
+            _ => self.set(id, State::Ready, None),
+        }
+    }
+
+    /// An executor came to rest after a start: instances that were restarted meanwhile have it make their parts anew, or
+    /// wait for it no longer.
+    pub(super) fn executor_settled(&mut self, executor: ExecutorId, effects: &mut Vec<Effect>) {
+        for id in self.ids() {
+            if self.life(id) != Life::Reviving || self.instances[id.0].out {
+                continue;
+            }
+            let number = self.instances[id.0].restarts.number;
+            let outdated = self.executors.get(&executor).is_some_and(|executor| {
+                let made = executor.lives.get(&id);
+                executor.state == ExecutorState::Up && made.is_some_and(|life| *life != number)
+            });
+            if outdated {
+                self.revive(executor, id, effects);
+            }
+            self.finish_restart(id);
+        }
+    }
+
+    /// An executor's thread does not come back, nor its answers.
+    pub(super) fn executor_lost(&mut self, executor: ExecutorId, effects: &mut Vec<Effect>) {
+        for id in self.ids() {
+            let revive = self.restarts(id).revives.remove(&executor);
+            if revive.is_some_and(|revive| !revive.late) {
+                effects.push(Effect::Disarm(Timer::Revive(executor, id)));
+            }
+            if !self.instances[id.0].out {
+                self.finish_restart(id);
+            }
+        }
+    }
+
+    /// Why the executor's start is no fault of its own: the parts that failed it belong to a life that is over.
+    pub(super) fn start_was_of_another_life(&self, executor: ExecutorId, id: InstanceId) -> bool {
+        let made = self.executors.get(&executor);
+        let made = made.and_then(|executor| executor.lives.get(&id).copied());
+        let over = |instance: &InstanceState| {
+            instance.out || self.down(id) || made != Some(instance.restarts.number)
+        };
+        self.isolated(id) && over(&self.instances[id.0])
+    }
+
+    /// The lives that an executor that is started now makes parts of.
+    pub(super) fn lives_of(&self, instances: &[InstanceId]) -> BTreeMap<InstanceId, u32> {
+        let isolated = instances.iter().filter(|id| self.isolated(**id));
+        isolated
+            .map(|id| (*id, self.instances[id.0].restarts.number))
+            .collect()
+    }
+
+    /// A poison record was found: the deaths that it caused were not the instance's fault.
+    pub(super) fn poisoned(&mut self, id: InstanceId, deaths: u32, effects: &mut Vec<Effect>) {
+        let instance = &self.instances[id.0];
+        if !self.isolated(id) || instance.out || !self.restarts_allowed() {
+            return;
+        }
+        let restarts = self.restarts(id);
+        let serial = restarts.serial();
+        restarts.poisons.push(serial);
+        effects.push(Effect::Arm(Timer::Forgive(id, serial), MINUTE));
+        if restarts.poisons.len() > POISONS_PER_MINUTE_MAX {
+            return;
+        }
+        let taken = restarts.take_back(deaths);
+        if taken.len() < deaths as usize && restarts.life == Life::Up {
+            // The executor knows of a death before its end-of-file is told.
+            restarts.pardons = 1;
+        }
+        for serial in taken {
+            effects.push(Effect::Disarm(Timer::Forgive(id, serial)));
+        }
+    }
+
+    pub(super) fn forgive(&mut self, id: InstanceId, serial: u32) {
+        let restarts = self.restarts(id);
+        restarts.failures.retain(|failure| failure.serial != serial);
+        restarts.poisons.retain(|poison| *poison != serial);
+    }
+
+    /// It failed more often than is forgiven.
+    fn quarantine(&mut self, id: InstanceId, last: &Problem, effects: &mut Vec<Effect>) {
+        let plan = self.plan_of(id);
+        let (name, within) = (&plan.name, human(plan.restart.within));
+        let ends_run = plan.required || plan.in_stream;
+        let failures = self.instances[id.0].restarts.failures.len();
+        let headline = format!(
+            "plugin `{name}` is quarantined: it failed {failures} times within {within}, the last time: {}",
+            last.headline
+        );
+        let death = self.instances[id.0].restarts.last_death.as_deref();
+        let problem = Problem::error(ExitCode::Running, Blame::Plugin, "quarantined", headline)
+            .wanted(format!(
+                "no more than {} failures within {within} (restart.attempts)",
+                plan.restart.attempts
+            ))
+            .found(format!(
+                "{failures}; its worker died last: {}",
+                death.unwrap_or("never")
+            ))
+            .fix(format!(
+                "find out what it died of, which its log lines before each death show, then start the host again; raise restart.attempts of plugin `{name}` only if that is to be expected"
+            ));
+        self.kill(id, "it is quarantined", effects);
+        self.instance(id).out = true;
+        self.end_restarts(id, effects);
+        self.restarts(id).life = Life::Dead { counted: true };
+        self.set(id, State::Quarantined, Some(problem.headline.clone()));
+        // Executors that wait for it need not wait any more.
+        effects.push(Effect::Retire(id));
+        if !ends_run {
+            effects.push(Effect::Report(as_warning(problem)));
+            return;
+        }
+        let in_stream = self.plan_of(id).in_stream;
+        self.fail_host(problem, effects);
+        if in_stream && self.phase == Phase::Draining {
+            // No task can pass it.
+            effects.push(Effect::CancelStream);
+        }
+    }
+
+    /// Nothing of it is brought back any more, whatever is under way. A call in hand is still waited for.
+    pub(super) fn end_restarts(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        self.outdate_revives(id, effects);
+        let restarts = self.restarts(id);
+        for serial in restarts.remembered() {
+            effects.push(Effect::Disarm(Timer::Forgive(id, serial)));
+        }
+        restarts.failures.clear();
+        restarts.poisons.clear();
+        match restarts.life {
+            Life::Waiting { .. } => {
+                effects.push(Effect::Disarm(Timer::Restart(id)));
+                restarts.life = Life::Dead { counted: true };
+            }
+            Life::Reviving => restarts.life = Life::Up,
+            Life::Up | Life::Dead { .. } | Life::Reopened | Life::Restarting => {}
+        }
+    }
+
+    pub(super) fn end_all_restarts(&mut self, effects: &mut Vec<Effect>) {
+        for id in self.ids() {
+            self.end_restarts(id, effects);
+        }
+    }
+
+    /// A fault that is told while the instance is dead was the old life's, and ended with it.
+    pub(super) fn fault_of_the_dead(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id.0];
+        let dead = matches!(instance.restarts.life, Life::Dead { .. });
+        !instance.out && instance.driver == Driver::Absent && (dead || self.down(id))
+    }
+
+    /// How its worker died, as an operator reads it.
+    pub(super) fn death(&self, id: InstanceId, exit: ExitCode) -> Problem {
+        let name = &self.plan_of(id).name;
+        let how = self.instances[id.0].restarts.last_death.as_deref();
+        let how = how.unwrap_or("killed");
+        let headline = format!("plugin `{name}`: its worker died: {how}");
+        Problem::error(exit, Blame::Plugin, "died", headline)
+            .wanted("a worker that lives as long as its instance")
+            .found(how)
+            .fix("its log lines just before show what it did last")
+    }
+}
