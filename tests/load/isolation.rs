@@ -202,8 +202,16 @@ fn deaths(host: &Path, scratch: &Path, kills: usize) {
         noticed.push(wait_for(&log, "its worker died").duration_since(killed));
         back.push(wait_for(&log, "in service again").duration_since(killed));
     }
-    print("SIGKILL of a worker to its death in the log", &noticed, "5 ms p99");
-    print("SIGKILL of a worker to in service again", &back, "20 ms p99");
+    print(
+        "SIGKILL of a worker to its death in the log",
+        &noticed,
+        "5 ms p99",
+    );
+    print(
+        "SIGKILL of a worker to in service again",
+        &back,
+        "20 ms p99",
+    );
     drop(child.stdin.take());
     assert!(child.wait().expect("it ends").success());
 }
@@ -212,11 +220,14 @@ fn deaths(host: &Path, scratch: &Path, kills: usize) {
 fn worker_of(host: &Child) -> Pid {
     // A worker is a child of the thread that started it.
     let tasks = fs::read_dir(format!("/proc/{}/task", host.id())).expect("the host is there");
-    let children = tasks.filter_map(|task| {
-        fs::read_to_string(task.ok()?.path().join("children")).ok()
-    });
+    let children =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
     let child = children
-        .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
         .find_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
     child.expect("a worker")
 }

@@ -96,11 +96,22 @@ pub fn library(package: &str) -> &'static Path {
 /// - Panics: there is none of that name, or the fixtures do not build.
 #[must_use]
 pub fn fixture(package: &str) -> &'static Path {
+    named(fixtures(), package)
+}
+
+/// An executable of the fixtures' workspace, by its target's name: `escape-direct`.
+///
+/// - Panics: there is none of that name, or the fixtures do not build.
+#[must_use]
+pub fn fixture_executable(target: &str) -> &'static Path {
+    let name = target.replace('-', "_");
+    let executable = fixtures().executables.get(&name);
+    executable.unwrap_or_else(|| panic!("cargo built no executable `{name}`"))
+}
+
+fn fixtures() -> &'static Built {
     static FIXTURES: OnceLock<Built> = OnceLock::new();
-    named(
-        FIXTURES.get_or_init(|| build(fixtures_command("build"))),
-        package,
-    )
+    FIXTURES.get_or_init(|| build(fixtures_command("build")))
 }
 
 /// The fixture whose panics abort. Built by itself: the flag is for the last crate alone, so nothing else is compiled anew.

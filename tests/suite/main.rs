@@ -14,6 +14,7 @@ mod fixtures;
 mod live_config;
 mod process;
 mod readme;
+mod sandbox;
 mod spark;
 mod third_party;
 mod tidy;

@@ -1,8 +1,8 @@
 //! hotshoe.toml: read, merged with its drop-ins, and judged; every problem at once, each with file, line and column.
 //!
 //! One pass finds what is wrong, because a wrong value is reported and its default taken for the rest of the pass. It
-//! opens the configuration, its drop-ins and the files that settings name, and nothing else: whether a library exists
-//! or a port is free is found out by whoever needs it. It prints nothing.
+//! opens the configuration, its drop-ins and the files that settings name, looks whether the paths of sandboxes are there,
+//! and nothing else: whether a library exists or a port is free is found out by whoever needs it. It prints nothing.
 //!
 //! Paths in a file are relative to the folder of that file.
 
@@ -180,11 +180,15 @@ fn merge_files(
     let order: Vec<PathBuf> = files.iter().map(|(file, _)| file.clone()).collect();
     let all_read = files.iter().all(|(_, table)| table.is_some());
     let (mut plugins, mut main) = (Vec::new(), None);
+    // The file itself is the last, and says it for its drop-ins too.
+    let executors = files.last().and_then(|(_, table)| table.as_ref());
+    let executors = executors.map_or(1, |table| table.executors.count.0);
     let mut first = BTreeMap::new();
     for (file, table) in files {
         let mut table = table.unwrap_or_default();
         let own_folder = folder_of(&file);
         for located in std::mem::take(&mut table.plugin).0 {
+            problems.extend(located.value.check_room(executors));
             let entry = PluginEntry::resolve(located, &own_folder);
             match entry
                 .name

@@ -14,13 +14,14 @@ use serde_json::{Map, Value};
 use super::{
     address::{Admin, Sink, Source},
     raw::{
-        DeadlinesTable, ExecutorsTable, HostTable, LimitsTable, PluginTable, RestartTable,
+        DeadlinesTable, ExecutorsTable, HostTable, LimitsTable, PluginTable, Port, RestartTable,
         SandboxKey, StreamTable, TrustTable,
     },
     read::Located,
     settings::Settings,
     words::{
-        Isolation, Library, Name, OnErrorWord, OnSourceEnd, PathText, Require, SandboxWord, Stage,
+        ExistingPath, Isolation, Library, Name, OnErrorWord, OnSourceEnd, PathText, Require,
+        SandboxWord, Stage,
     },
 };
 use crate::error::Place;
@@ -252,34 +253,47 @@ impl From<RestartTable> for Restart {
 pub enum Sandbox {
     /// Whatever the host may.
     None,
-    /// What most plugins need.
+    /// The system's library folders, to read.
     Standard,
-    /// Exactly this.
+    /// The same, and exactly this.
     Only {
         /// Folders and files it may read.
         read: Vec<PathBuf>,
-        /// Folders and files it may write.
+        /// Folders and files it may read and write.
         write: Vec<PathBuf>,
-        /// Addresses it may listen at.
-        bind: Vec<String>,
-        /// Addresses it may connect to.
-        connect: Vec<String>,
+        /// TCP ports it may listen at.
+        bind: Vec<u16>,
+        /// TCP ports it may connect to.
+        connect: Vec<u16>,
+        /// Variables of the host's environment that it gets beyond the usual ones.
+        env: Vec<String>,
     },
 }
 
 impl Sandbox {
     fn seen_from(key: SandboxKey, folder: &Path) -> Self {
+        let paths = |paths: &[ExistingPath]| {
+            let seen = |path: &ExistingPath| path.0.seen_from(folder);
+            paths.iter().map(seen).collect()
+        };
         match key {
             SandboxKey::Word(SandboxWord::None) => Self::None,
             SandboxKey::Word(SandboxWord::Standard) => Self::Standard,
             SandboxKey::Table(table) => Self::Only {
-                read: paths(&table.read, folder),
-                write: paths(&table.write, folder),
-                bind: table.net.bind.into_iter().map(|line| line.0).collect(),
-                connect: table.net.connect.into_iter().map(|line| line.0).collect(),
+                read: paths(&table.read),
+                write: paths(&table.write),
+                bind: ports(&table.net.bind),
+                connect: ports(&table.net.connect),
+                env: table.env.into_iter().map(|name| name.0).collect(),
             },
         }
     }
+}
+
+/// The reader's bounds fit.
+fn ports(ports: &[Port]) -> Vec<u16> {
+    let fits = |port: &Port| u16::try_from(port.0).ok();
+    ports.iter().filter_map(fits).collect()
 }
 
 /// What a plugin's process may use; `None`: whatever the host may.
@@ -300,8 +314,8 @@ impl From<LimitsTable> for Limits {
         Self {
             memory: table.memory.map(|size| size.0),
             cpu_time: table.cpu_time.map(|span| span.0),
-            files: table.files.map(|number| number.0),
-            processes: table.processes.map(|number| number.0),
+            files: table.files.map(|room| room.value.0),
+            processes: table.processes.map(|room| room.value.0),
         }
     }
 }

@@ -13,14 +13,15 @@ use super::{
     address::{Admin, Sink, Source},
     echo::echo,
     read::{Cursor, Located, Node, Read, Section, section},
-    report::{Report, Wrong},
+    report::{Report, Wrong, headline},
     settings::Settings,
     units::{Deadline, Int, Size, Span},
     words::{
-        Isolation, Library, Line, Name, OnErrorWord, OnSourceEnd, PathText, Require, SandboxWord,
-        Stage,
+        ExistingPath, Isolation, Library, Line, Name, OnErrorWord, OnSourceEnd, PathText, Require,
+        SandboxWord, Stage, VariableName,
     },
 };
+use crate::error::Problem;
 
 /// The configuration of a hotshoe host.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -356,8 +357,15 @@ fn check_plugin(table: &PluginTable, cursor: &mut Cursor<'_, '_, '_>) {
             });
         cursor.add(problem);
     }
-    if table.isolation != Isolation::InProcess {
-    } else if table.restart != RestartTable::default() {
+    if table.isolation == Isolation::InProcess && !cursor.is_str("isolation", "process") {
+        check_in_process(table, cursor);
+    }
+}
+
+/// What is written for a process of the plugin's own, where it has none. To be restarted differently changes nothing for
+/// anybody; who asked for walls or limits must not run without them.
+fn check_in_process(table: &PluginTable, cursor: &mut Cursor<'_, '_, '_>) {
+    if table.restart != RestartTable::default() {
         let sentence = format!(
             "{} has no effect on a plugin inside the host",
             cursor.label("restart")
@@ -369,11 +377,22 @@ fn check_plugin(table: &PluginTable, cursor: &mut Cursor<'_, '_, '_>) {
             .fix("remove `restart`");
         cursor.add(problem);
     }
-    if table.sandbox != SandboxKey::default() {
-        cursor.not_yet("sandbox", "\"none\"");
-    }
-    if table.limits != LimitsTable::default() {
-        cursor.not_yet("limits", "{}");
+    let walls = table.sandbox != SandboxKey::default();
+    let limits = table.limits != LimitsTable::default();
+    for (key, _) in [("sandbox", walls), ("limits", limits)]
+        .into_iter()
+        .filter(|(_, asked)| *asked)
+    {
+        let sentence = format!(
+            "{} protects nothing while the plugin runs inside the host",
+            cursor.label(key)
+        );
+        let problem = cursor
+            .error_at(key, "needs-process", &sentence)
+            .wanted(format!("isolation = \"process\" beside {key}"))
+            .found("isolation = \"in-process\"")
+            .fix(format!("add `isolation = \"process\"`, or remove `{key}`"));
+        cursor.add(problem);
     }
 }
 
@@ -458,26 +477,27 @@ fn check_restart(table: &RestartTable, cursor: &mut Cursor<'_, '_, '_>) {
     }
 }
 
-/// What a plugin's process may use.
+/// What a plugin's process may use. The least values are what a worker takes before the plugin does anything, measured with a
+/// debug build, and room to work.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsTable {
     /// Bytes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Size<1_048_576, 1_099_511_627_776>")]
-    pub(super) memory: Option<Size<1_048_576, 1_099_511_627_776>>,
-    /// Processor time.
+    #[schemars(with = "Memory")]
+    pub(super) memory: Option<Memory>,
+    /// Processor time of the process's whole life, counted in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Deadline")]
-    pub(super) cpu_time: Option<Deadline>,
-    /// Open files.
+    #[schemars(with = "Span<1_000>")]
+    pub(super) cpu_time: Option<Span<1_000>>,
+    /// Open files, the worker's own included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Int<1, 1_048_576>")]
-    pub(super) files: Option<Int<1, 1_048_576>>,
-    /// Processes and threads.
+    #[schemars(with = "Room")]
+    pub(super) files: Option<Located<Room>>,
+    /// Processes and threads, the worker's own included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Int<1, 1_048_576>")]
-    pub(super) processes: Option<Int<1, 1_048_576>>,
+    #[schemars(with = "Room")]
+    pub(super) processes: Option<Located<Room>>,
 }
 section!(LimitsTable {
     memory,
@@ -485,6 +505,45 @@ section!(LimitsTable {
     files,
     processes
 });
+
+/// From 32 MiB to 1 TiB.
+pub(super) type Memory = Size<33_554_432, 1_099_511_627_776>;
+
+/// What a worker needs of files and threads with one executor; each further executor takes one more of either.
+const ROOM: u32 = 16;
+pub(super) type Room = Int<ROOM, 1_048_576>;
+
+impl PluginTable {
+    /// What is wrong with its limits beside so many executors.
+    pub(super) fn check_room(&self, executors: u32) -> Vec<Problem> {
+        let owner = match &self.name {
+            Some(name) => shown(&name.0),
+            None => "a plugin without a name".to_owned(),
+        };
+        let least = ROOM + executors.saturating_sub(1);
+        let LimitsTable {
+            files, processes, ..
+        } = &self.limits;
+        let keys = [("files", files), ("processes", processes)];
+        let short = |(key, room): (&str, &Option<Located<Room>>)| {
+            let Located { value, at } = room.as_ref()?;
+            let sentence = format!(
+                "`limits.{key}` of {owner} is less than its worker needs with {executors} executors"
+            );
+            let problem = Problem::usage("bad-value", headline(&sentence, at))
+                .at(at.clone())
+                .wanted(format!(
+                    "at least {least}: {ROOM}, and one for each executor after the first"
+                ))
+                .found(value.0.to_string())
+                .fix(format!(
+                    "write `{key} = {least}` or more, or lower executors.count"
+                ));
+            (value.0 < least).then_some(problem)
+        };
+        keys.into_iter().filter_map(short).collect()
+    }
+}
 
 /// A word, or what exactly may be reached.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -504,7 +563,7 @@ impl Default for SandboxKey {
 
 impl Read for SandboxKey {
     fn wanted() -> String {
-        "\"none\", \"standard\", or a table with read, write and net".to_owned()
+        "\"none\", \"standard\", or a table with read, write, net and env".to_owned()
     }
     fn example() -> String {
         "\"none\"".to_owned()
@@ -521,29 +580,39 @@ impl Read for SandboxKey {
     }
 }
 
-/// What a plugin's process may reach.
+/// What a plugin's process may reach, beyond the system's library folders.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SandboxTable {
-    /// Folders and files it may read.
-    pub(super) read: Vec<PathText>,
-    /// Folders and files it may write.
-    pub(super) write: Vec<PathText>,
+    /// Folders and files it may read. They exist when the host starts.
+    pub(super) read: Vec<ExistingPath>,
+    /// Folders and files it may read, write, make and remove. They exist when the host starts.
+    pub(super) write: Vec<ExistingPath>,
     /// What it may reach over the network.
     pub(super) net: NetTable,
+    /// Variables of the host's environment that it gets, beyond PATH, LANG, LC_… and TZ.
+    pub(super) env: Vec<VariableName>,
 }
-section!(SandboxTable { read, write, net });
+section!(SandboxTable {
+    read,
+    write,
+    net,
+    env
+});
 
-/// What a plugin's process may reach over the network.
+/// What a plugin's process may reach over the network: TCP, by port.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct NetTable {
-    /// Addresses it may listen at.
-    pub(super) bind: Vec<Line>,
-    /// Addresses it may connect to.
-    pub(super) connect: Vec<Line>,
+    /// Ports it may listen at.
+    pub(super) bind: Vec<Port>,
+    /// Ports it may connect to, on any machine.
+    pub(super) connect: Vec<Port>,
 }
 section!(NetTable { bind, connect });
+
+/// A TCP port.
+pub(super) type Port = Int<1, 65_535>;
 
 /// Resources by kind, the values as the operator wrote them.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -341,24 +341,6 @@ impl<'a, 'r, 't> Cursor<'a, 'r, 't> {
         self.path.label()
     }
 
-    /// Says that a feature is understood and not there yet, rather than to run without it.
-    pub(super) fn not_yet(&mut self, key: &str, allowed: &str) {
-        let found = self
-            .table
-            .get_key_value(key)
-            .map_or(String::new(), |(_, value)| describe(value.get_ref()));
-        let sentence = format!(
-            "{} asks for what this build does not do yet",
-            self.label(key)
-        );
-        let problem = self
-            .error_at(key, "not-yet", &sentence)
-            .wanted(format!("{key} = {allowed}"))
-            .found(found)
-            .fix("remove it, or run a hotshoe that does it: `hotshoe --version` names this one");
-        self.add(problem);
-    }
-
     /// The keys that are none of these, and where they stand.
     pub(super) fn keys_but(&self, known: &[&str]) -> Vec<(&'a str, Range<usize>)> {
         let key = |key: &'a Spanned<_>| (AsRef::<str>::as_ref(key.get_ref()), key.span());

@@ -131,13 +131,14 @@ impl<const MIN_MS: u64> JsonSchema for Span<MIN_MS> {
         format!("Duration{MIN_MS}").into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // Leading zeros are let pass by both; "0" alone is what a deadline refuses.
-        let digits = if MIN_MS == 0 {
-            "[0-9]+"
-        } else {
-            "0*[1-9][0-9]*"
+        // Leading zeros are let pass by both; "0" alone is what a deadline refuses, and what is less than a second a time
+        // that the system counts in seconds.
+        let pattern = match MIN_MS {
+            0 => "^[0-9]+(ms|s|m|h)$",
+            1_000 => "^(0*[1-9][0-9]*(s|m|h)|0*[1-9][0-9]{3,}ms)$",
+            _ => "^0*[1-9][0-9]*(ms|s|m|h)$",
         };
-        json_schema!({ "type": "string", "pattern": format!("^{digits}(ms|s|m|h)$") })
+        json_schema!({ "type": "string", "pattern": pattern })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Names, paths, libraries and the keys that take one of a few words.
 //!
-//! Only the spelling is judged here: whether a file exists, a port is free or a name is known is another's question.
+//! Only the spelling is judged here: whether a file exists, a port is free or a name is known is another's question. The
+//! paths of a sandbox alone are looked up, because walls are built before anybody could be told.
 
 use std::{
     borrow::Cow,
-    fmt,
+    fmt, io,
     path::{Path, PathBuf, is_separator},
 };
 
@@ -14,8 +15,9 @@ use toml::de::DeValue;
 
 use super::{
     echo::echo,
-    read::Scalar,
-    report::{Wrong, near_miss},
+    model::folder_of,
+    read::{Node, Read, Scalar},
+    report::{Report, Wrong, near_miss},
 };
 
 /// A name's longest form. Names become file names, metric labels and socket paths; the last of these is short.
@@ -188,6 +190,105 @@ impl JsonSchema for PathText {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "\\S" })
+    }
+}
+
+/// A path of a sandbox: what may be opened must be there to be named to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct ExistingPath(pub(super) PathText);
+
+impl Read for ExistingPath {
+    fn wanted() -> String {
+        <PathText as Scalar>::wanted()
+    }
+    fn example() -> String {
+        <PathText as Scalar>::example()
+    }
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let text = PathText::read(node, report)?;
+        let path = text.seen_from(&folder_of(report.text.file()));
+        let error = match path.metadata() {
+            Ok(_) => return Some(Self(text)),
+            Err(error) => error,
+        };
+        let label = node.path.label();
+        let shown = echo(&path.display().to_string());
+        let sentence = match error.kind() {
+            io::ErrorKind::NotFound => format!("{label} names `{shown}`, which is not there"),
+            _ => format!("{label} names `{shown}`, which cannot be looked at: {error}"),
+        };
+        let problem = report
+            .error("no-such-path", &sentence, &node.value.span())
+            .wanted("a file or folder that exists; a relative path begins at this file's folder")
+            .found(shown)
+            .fix("make it before the host starts, correct the path, or take it out of the sandbox");
+        report.add(problem);
+        None
+    }
+}
+
+impl JsonSchema for ExistingPath {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        PathText::schema_name()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PathText::json_schema(generator)
+    }
+}
+
+/// The name of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct VariableName(pub(super) String);
+
+impl Scalar for VariableName {
+    fn wanted() -> String {
+        "the name of a variable: A-Z, a-z, 0-9 and `_`, not beginning with a digit".to_owned()
+    }
+    fn example() -> String {
+        "\"HOME\"".to_owned()
+    }
+    fn parse(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let DeValue::String(text) = value else {
+            return Err(Wrong::TYPE);
+        };
+        let is_name = |text: &str| {
+            let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            text.bytes().all(inner)
+                && text
+                    .bytes()
+                    .next()
+                    .is_some_and(|byte| !byte.is_ascii_digit())
+        };
+        if is_name(text) {
+            return Ok(Self(text.to_string()));
+        }
+        // "$HOME" and "HOME=/root" are the usual slips.
+        let bare = text.trim().trim_start_matches('$');
+        let bare = bare
+            .split('=')
+            .next()
+            .unwrap_or(bare)
+            .trim_matches(['{', '}']);
+        Err(Wrong::Value {
+            meant: is_name(bare).then(|| format!("\"{bare}\"")),
+        })
+    }
+}
+
+impl JsonSchema for VariableName {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "VariableName".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" })
     }
 }
 

@@ -421,8 +421,10 @@ fn assemble(
                         .as_ref()
                         .and_then(|workers| workers.executable.clone()),
                     instance: info.name.clone(),
-                    environment: None,
+                    environment: (&prepared.entry.sandbox).into(),
                 },
+                sandbox: (&prepared.entry.sandbox).into(),
+                limits: (&prepared.entry.limits).into(),
             });
         backends.push(backend(
             prepared,
@@ -511,6 +513,21 @@ fn seed() -> u64 {
     RandomState::new().hash_one(clock::monotonic())
 }
 
+fn restart_policy(entry: &PluginEntry) -> RestartPolicy {
+    let config_file::Restart {
+        attempts,
+        within,
+        backoff,
+        backoff_max,
+    } = entry.restart;
+    RestartPolicy {
+        attempts,
+        within,
+        backoff,
+        backoff_max,
+    }
+}
+
 fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervisor::Plan {
     let in_stream = |name: &str| {
         let stream = config.stream.iter();
@@ -530,8 +547,8 @@ fn supervisor_plan(plan: &loading::Plan, config: &Config, side: Side) -> supervi
             load: prepared.entry.deadlines.load,
             init: prepared.entry.deadlines.init,
             shutdown: prepared.entry.deadlines.shutdown,
-            isolated: false,
-            restart: RestartPolicy::default(),
+            isolated: is_isolated(prepared),
+            restart: restart_policy(&prepared.entry),
         });
     supervisor::Plan {
         instances: instances.collect(),
@@ -594,9 +611,7 @@ fn backend(
                 Code::Refused(problem) => Err(problem),
                 Code::Linked(..) => unreachable!("the plan was refused"),
             };
-            Box::new(Isolated::new(
-                &info, services, parts, library, region, launch,
-            ))
+            Box::new(Isolated::new(&info, services, library, region, launch))
         }
         None => Box::new(InProcess::new(
             &name,

@@ -273,8 +273,14 @@ impl EventLoop {
                     desk.order(id, Order::Stop);
                 }
             }
-            // Ordered only of isolated instances, of which the builder makes none yet.
-            Effect::Kill(..) | Effect::Revive(..) => {}
+            Effect::Kill(id, why) => {
+                self.backends[id.0].kill(&why);
+            }
+            Effect::Revive(executor, id) => {
+                if let Some(desk) = &running.desk {
+                    desk.order(executor, Order::Revive(id));
+                }
+            }
             Effect::OpenStream => self.open_stream(running, queue),
             Effect::StartStream => {
                 if let Err(problem) = self.start_stream(running) {

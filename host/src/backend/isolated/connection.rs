@@ -6,6 +6,7 @@ use super::{
     frames::Inbox,
     outbox::{Outbox, Unsent},
     process::Process,
+    sandbox::Enforced,
     wire::{
         self, Call, Refused, Returned, Served, Service, Speaker, ToHost, ToWorker, Told,
         WireChange, WireFailure, WireProblem,
@@ -78,7 +79,7 @@ pub(crate) struct Connection {
 #[derive(Default)]
 struct Waiting {
     calls: BTreeMap<u64, CallTo>,
-    opened: Option<mpsc::SyncSender<Result<(), WireProblem>>>,
+    opened: Option<mpsc::SyncSender<Result<Enforced, WireProblem>>>,
     over: bool,
 }
 
@@ -218,7 +219,7 @@ impl Connection {
         &self,
         start: wire::Start,
         descriptors: Vec<OwnedFd>,
-    ) -> Result<(), Result<WireProblem, Failure>> {
+    ) -> Result<Enforced, Result<WireProblem, Failure>> {
         let (to, opened) = mpsc::sync_channel(1);
         self.waiting.lock().opened = Some(to);
         self.send(&ToWorker::Start(Box::new(start)), descriptors)

@@ -11,6 +11,8 @@ mod outbox;
 mod output;
 mod parts;
 mod process;
+pub(crate) mod sandbox;
+mod walls;
 mod wire;
 pub(crate) mod worker;
 
@@ -19,13 +21,14 @@ use self::{
     channel::Channel,
     connection::{Connection, Death},
     parts::Shared,
+    sandbox::{Enforced, LimitsSpec, SandboxSpec, cgroup::Cage},
     wire::{Call, DeadlineData, LibraryData, Returned, RunData, Speaker, Start, WireProblem},
 };
 use super::code::{CheckerPart, Code, DriverPart, ExecutorPart, ProcessorPart};
 use crate::{
     error::{Blame, ExitCode, Problem},
     machine::{
-        ExecutorId, Parts as Declared,
+        ExecutorId,
         supervisor::{self, Event},
     },
     services::{
@@ -55,13 +58,14 @@ pub(crate) const EXIT_OTHER_BUILD: i32 = 64;
 pub(crate) struct Launch {
     pub(crate) spawner: Arc<Spawner>,
     pub(crate) program: Program,
+    pub(crate) sandbox: SandboxSpec,
+    pub(crate) limits: LimitsSpec,
 }
 
 /// See the file.
 pub(crate) struct Isolated {
     info: Arc<InstanceInfo>,
     services: Arc<Services>,
-    declared: Declared,
     launch: Launch,
     /// The verified copy, or why there is none.
     library: Result<Box<Verified>, Problem>,
@@ -80,7 +84,6 @@ impl Isolated {
     pub(crate) fn new(
         info: &Arc<InstanceInfo>,
         services: &Arc<Services>,
-        declared: Declared,
         library: Result<Box<Verified>, Problem>,
         region: Arc<CellRegion>,
         launch: Launch,
@@ -88,7 +91,6 @@ impl Isolated {
         Self {
             info: Arc::clone(info),
             services: Arc::clone(services),
-            declared,
             launch,
             library,
             region,
@@ -122,14 +124,8 @@ impl Isolated {
         Ok(channel)
     }
 
-    fn start(&self, verified: &Verified) -> Start {
+    fn start(&self, verified: &Verified, limits: LimitsSpec) -> Start {
         let (run, deadlines) = (&self.services.run, &self.info.deadlines);
-        let Declared {
-            driver,
-            checker,
-            executor,
-            processor,
-        } = self.declared;
         Start {
             instance: self.info.name.clone(),
             run: RunData {
@@ -158,7 +154,8 @@ impl Isolated {
                 abi: verified.manifest.abi_text(),
             },
             log_level: crate::services::log::level(),
-            parts: [driver, checker, executor, processor],
+            sandbox: self.launch.sandbox.clone(),
+            limits,
         }
     }
 
@@ -176,12 +173,16 @@ impl Isolated {
         Ok(descriptors)
     }
 
-    fn spawn(&self) -> Result<Arc<Connection>, Problem> {
-        let process = self
+    /// Starts a worker; answers it with the limits that it sets on itself.
+    fn spawn(&self) -> Result<(Arc<Connection>, LimitsSpec), Problem> {
+        let mut cage = Cage::prepare(&self.info.name, &self.launch.limits);
+        let mut process = self
             .launch
             .spawner
             .spawn(self.launch.program.clone())
             .map_err(|error| self.not_started(&error))?;
+        let limits = cage.attach(process.id());
+        process.keep(cage);
         let socket = Arc::clone(process.socket());
         let (connection, jobs) =
             Connection::new(&self.info, &self.services, &self.region, &socket, process);
@@ -210,7 +211,21 @@ impl Isolated {
         connection
             .start(jobs, died)
             .map_err(|error| self.not_started(&error))?;
-        Ok(connection)
+        Ok((connection, limits))
+    }
+
+    /// Keeps what the worker says of its walls, and says once what this kernel cannot do.
+    fn note(&self, enforced: &Enforced) {
+        let plugin = &self.info.name;
+        if self.lives.load(Ordering::Relaxed) <= 1 {
+            for gap in enforced.gaps() {
+                tracing::warn!(
+                    plugin,
+                    "of its sandbox or limits this machine cannot enforce all: {gap}"
+                );
+            }
+        }
+        *self.enforced.lock() = enforced.parts.iter().map(EnforcedStatus::from).collect();
     }
 
     fn not_started(&self, error: &std::io::Error) -> Problem {
@@ -262,13 +277,15 @@ impl Code for Isolated {
         let descriptors = self
             .descriptors(verified)
             .map_err(|error| self.not_started(&error))?;
-        let connection = self.spawn()?;
+        let (connection, limits) = self.spawn()?;
         // Before it answers: whoever kills it while it loads must find it.
         let before = self.life.lock().replace(Arc::clone(&connection));
         drop(before);
-        connection
-            .open(self.start(verified), descriptors)
-            .map_err(|why| self.not_opened(why, &connection))
+        let enforced = connection
+            .open(self.start(verified, limits), descriptors)
+            .map_err(|why| self.not_opened(why, &connection))?;
+        self.note(&enforced);
+        Ok(())
     }
 
     fn serve(&self) -> Result<(), Problem> {
@@ -365,8 +382,11 @@ impl Drop for Isolated {
 
 impl WireProblem {
     fn into_problem(self) -> Problem {
-        let mut problem =
-            Problem::error(ExitCode::Refused, Blame::Plugin, self.code, self.headline);
+        let (exit, blame) = match self.code.as_str() {
+            "sandbox-failed" => (ExitCode::Init, Blame::Environment),
+            _ => (ExitCode::Refused, Blame::Plugin),
+        };
+        let mut problem = Problem::error(exit, blame, self.code, self.headline);
         problem.wanted = self.wanted;
         problem.found = self.found;
         problem.fix = self.fix;

@@ -1,6 +1,7 @@
 //! The worker's process: started, killed, reaped. One thread per host starts all of them, because what ties a child's life to
 //! its parent's (PR_SET_PDEATHSIG) ties it to the thread; none is ever forked, because a fork copies the host's page tables.
 
+use super::sandbox::{Environment, cgroup::Cage};
 use parking_lot::Mutex;
 use rustix::{
     io::Errno,
@@ -47,8 +48,8 @@ pub(crate) struct Program {
     /// `None`: the program that runs here, whatever stands at its path by now.
     pub(crate) executable: Option<PathBuf>,
     pub(crate) instance: String,
-    /// The environment; `None`: the host's.
-    pub(crate) environment: Option<Vec<(String, String)>>,
+    /// What of the host's environment it gets.
+    pub(crate) environment: Environment,
 }
 
 type Started = mpsc::SyncSender<io::Result<Child>>;
@@ -91,8 +92,9 @@ fn spawn(program: &Program, control: OwnedFd) -> io::Result<Child> {
         let own = std::env::args_os().next();
         command.arg0(own.unwrap_or_else(|| "hotshoe".into()));
     }
-    if let Some(environment) = &program.environment {
-        command.env_clear().envs(environment.iter().cloned());
+    if program.environment != Environment::Whole {
+        let passed = std::env::vars_os().filter(|(name, _)| program.environment.passes(name));
+        command.env_clear().envs(passed);
     }
     // A group of its own: a terminal's Ctrl-C is for the host, which stops it in order, and what it leaves behind goes with it.
     command
@@ -114,6 +116,8 @@ pub(crate) struct Process {
     pidfd: Option<OwnedFd>,
     state: Mutex<State>,
     output: Mutex<Vec<(&'static str, OwnedFd)>>,
+    /// Around the process; goes with it.
+    cage: Option<Cage>,
 }
 
 #[derive(Default)]
@@ -137,6 +141,7 @@ impl Process {
             pid,
             pidfd: raw.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
             child: Mutex::new(child),
+            cage: None,
             state: Mutex::default(),
             output: Mutex::new(
                 output
@@ -145,6 +150,11 @@ impl Process {
                     .collect(),
             ),
         }
+    }
+
+    /// Keeps the group around the process for as long as it lives.
+    pub(crate) fn keep(&mut self, cage: Cage) {
+        self.cage = Some(cage);
     }
 
     pub(crate) fn socket(&self) -> &Arc<OwnedFd> {

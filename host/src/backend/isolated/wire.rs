@@ -2,6 +2,7 @@
 //! the instance nor the plugin. Both ends are one build ([`FINGERPRINT`]), so the types may change with every commit; what
 //! is read is an allegation all the same, and bounded before it is believed.
 
+use super::sandbox::{Enforced, LimitsSpec, SandboxSpec};
 use hotshoe_abi::{
     Applied, ChangeError, Failure, HistoryEntry, Identity, Opened, Snapshot, Veto,
     abi_stable::std_types::Tuple2,
@@ -15,6 +16,7 @@ pub(crate) const FINGERPRINT: &str = env!("CARGO_PKG_VERSION");
 /// FNV-1a over the sources of the types that travel: two builds of one version that disagree about them do not talk.
 pub(crate) const WIRE: u64 = {
     let hash = fnv(0xcbf2_9ce4_8422_2325, include_bytes!("wire.rs"));
+    let hash = fnv(hash, include_bytes!("sandbox/mod.rs"));
     fnv(hash, include_bytes!("data.rs"))
 };
 
@@ -50,7 +52,8 @@ pub(crate) struct Start {
     pub(crate) deadlines: DeadlineData,
     pub(crate) library: LibraryData,
     pub(crate) log_level: u32,
-    pub(crate) parts: [bool; 4],
+    pub(crate) sandbox: SandboxSpec,
+    pub(crate) limits: LimitsSpec,
 }
 
 /// What is the same for every component of a run.
@@ -124,8 +127,8 @@ pub(crate) struct Proposed {
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToHost {
-    /// The library is open, or why not.
-    Opened(Result<(), Box<WireProblem>>),
+    /// The worker is walled in and the library is open, or why not.
+    Opened(Result<Enforced, Box<WireProblem>>),
     Returned(u64, Result<Returned, WireFailure>),
     /// Is answered by [`ToWorker::Served`].
     Ask(u64, Speaker, Service),

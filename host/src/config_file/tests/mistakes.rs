@@ -304,32 +304,30 @@ fn signatures_and_keys_want_each_other() {
     check("[trust]\nkeys = [\"a.pub\"]", &["unused-keys 2:8"]);
 }
 
+/// An entry that runs in a process of its own, and one more line.
+fn isolated(line: &str) -> String {
+    format!("{PLUGIN}isolation = \"process\"\n{line}")
+}
+
 #[test]
-fn what_is_not_carried_out_is_refused_by_name() {
-    check(
-        &format!("{PLUGIN}isolation = \"process\""),
-        &["not-yet 3:13"],
-    );
+fn walls_and_limits_want_a_process_to_be_around() {
+    check(&isolated("sandbox = \"standard\""), &[]);
+    check(&isolated("limits = { memory = \"64MiB\" }"), &[]);
+    check(&isolated("restart = { attempts = 6 }"), &[]);
     check(
         &format!("{PLUGIN}sandbox = \"standard\""),
-        &["not-yet 3:11"],
+        &["needs-process 3:11 | add `isolation = \"process\"`"],
     );
     check(
-        &format!("{PLUGIN}sandbox = {{ read = [\"a\"], net = {{ bind = [\"*:1\"] }} }}"),
-        &["not-yet 3:11"],
-    );
-    check(
-        &format!("{PLUGIN}sandbox = {{ raed = [\"a\"] }}"),
-        &["not-yet 3:11", "unknown-key 3:13 | `read`"],
+        &format!("{PLUGIN}sandbox = {{}}"),
+        &["needs-process 3:11 | or remove `sandbox`"],
     );
     check(
         &format!("{PLUGIN}[plugin.limits]\nmemory = \"64MiB\""),
-        &["not-yet 3:1"],
+        &["needs-process 3:1"],
     );
-    check(
-        &format!("{PLUGIN}limits = {{ memory = \"64MB\" }}"),
-        &["bad-value 3:21"],
-    );
+    check(&format!("{PLUGIN}sandbox = \"none\"\nlimits = {{}}"), &[]);
+    // Nobody is left without what was asked for, so this is a warning.
     check(
         &format!("{PLUGIN}restart = {{ attempts = 6 }}"),
         &["no-effect 3:11"],
@@ -339,11 +337,145 @@ fn what_is_not_carried_out_is_refused_by_name() {
         &format!("{PLUGIN}restart.backoff = \"2m\""),
         &["no-effect 3:1", "bad-value 3:19"],
     );
-    let problem = load_text(&format!("{PLUGIN}isolation = \"process\""))
+    // One mistake is told once.
+    check(
+        &format!("{PLUGIN}isolation = \"proces\"\nsandbox = \"standard\""),
+        &["bad-value 3:13 | \"process\"", "needs-process 4:11"],
+    );
+    let problem = load_text(&format!("{PLUGIN}limits = {{ files = 64 }}"))
         .problems
         .remove(0);
-    assert!(problem.headline.contains("`isolation`"), "{problem}");
     assert_eq!(problem.exit, ExitCode::Usage);
+    assert!(problem.headline.contains("`limits`"), "{problem}");
+}
+
+#[test]
+fn a_sandbox_is_a_word_or_says_what_it_lets_through() {
+    check(
+        &isolated("sandbox = \"standart\""),
+        &["bad-value 4:11 | \"standard\""],
+    );
+    check(
+        &isolated("sandbox = { raed = [\".\"] }"),
+        &["unknown-key 4:13 | `read`"],
+    );
+    check(
+        &isolated("sandbox = { net = { listen = [80] } }"),
+        &["unknown-key 4:21"],
+    );
+    check(
+        &isolated(
+            "sandbox = { net = { bind = [1, 65535], connect = [0, 65536, \"*:1\", \"443\"] } }",
+        ),
+        &[
+            "bad-value 4:51",
+            "bad-value 4:54",
+            "wrong-type 4:61",
+            "wrong-type 4:68 | 443",
+        ],
+    );
+    check(
+        &isolated("sandbox = { env = [\"HOME\", \"$KEY\", \"A=b\", \"\", 5] }"),
+        &[
+            "bad-value 4:28 | \"KEY\"",
+            "bad-value 4:36 | \"A\"",
+            "bad-value 4:43",
+            "wrong-type 4:47",
+        ],
+    );
+}
+
+#[test]
+fn the_paths_of_a_sandbox_are_there_and_begin_at_their_file() {
+    let folder = Folder::new(&[
+        ("data/x", ""),
+        ("hotshoe.d/data/x", ""),
+        (
+            "hotshoe.toml",
+            &isolated(
+                "sandbox = { read = [\"data\", \"data/x\", \"/usr\"], write = [\"gone\", \"data/x/y\"] }",
+            ),
+        ),
+        (
+            "hotshoe.d/a.toml",
+            &isolated("name = \"a\"\nsandbox = { read = [\"data\", \"../gone\"] }"),
+        ),
+    ]);
+    let loaded = folder.load();
+    assert_eq!(
+        folder.seen(&loaded.problems),
+        [
+            "no-such-path hotshoe.d/a.toml:5:29",
+            "no-such-path hotshoe.toml:4:57",
+            "no-such-path hotshoe.toml:4:65",
+        ]
+    );
+    let problem = &loaded.problems[1];
+    assert!(problem.headline.contains("`sandbox.write[0]`"), "{problem}");
+    assert!(problem.headline.contains("is not there"), "{problem}");
+    folder.write("gone/x", b"");
+    folder.write(
+        "hotshoe.toml",
+        isolated("sandbox = { write = [\"gone\"] }").as_bytes(),
+    );
+    let config = folder.load().config.unwrap();
+    let path = |name: &str| folder.path(name);
+    let expected = Sandbox::Only {
+        read: vec![path("hotshoe.d/data"), path("hotshoe.d/../gone")],
+        write: Vec::new(),
+        bind: Vec::new(),
+        connect: Vec::new(),
+        env: Vec::new(),
+    };
+    assert_eq!(config.plugins[0].sandbox, expected);
+    let Sandbox::Only { write, .. } = &config.plugins[1].sandbox else {
+        panic!("a table")
+    };
+    assert_eq!(*write, [path("gone")]);
+}
+
+#[test]
+fn limits_are_not_less_than_a_worker_needs() {
+    let limits = |limits: &str| isolated(&format!("limits = {{ {limits} }}"));
+    check(
+        &limits("memory = \"32MiB\", cpu_time = \"1s\", files = 16, processes = 16"),
+        &[],
+    );
+    check(&limits("memory = \"31MiB\""), &["bad-value 4:21"]);
+    check(
+        &limits("memory = \"64MB\""),
+        &["bad-value 4:21 | \"64MiB\""],
+    );
+    check(&limits("cpu_time = \"999ms\""), &["bad-value 4:23"]);
+    check(&limits("files = 15"), &["bad-value 4:20"]);
+    check(&limits("processes = 1"), &["bad-value 4:24"]);
+    check(
+        &limits("memroy = \"1GiB\""),
+        &["unknown-key 4:12 | `memory`"],
+    );
+    let problem = load_text(&limits("memory = \"1MiB\"")).problems.remove(0);
+    assert!(
+        problem
+            .wanted
+            .as_deref()
+            .is_some_and(|wanted| wanted.contains("32MiB")),
+        "{problem:#}"
+    );
+    // Each executor has a socket and a thread in the worker.
+    let with = |executors: u32, limits: &str| {
+        format!(
+            "[executors]\ncount = {executors}\n{}",
+            isolated(&format!("limits = {{ {limits} }}"))
+        )
+    };
+    check(&with(8, "files = 23, processes = 23"), &[]);
+    check(
+        &with(8, "files = 22, processes = 16"),
+        &[
+            "bad-value 6:20 | files = 23",
+            "bad-value 6:36 | processes = 23",
+        ],
+    );
 }
 
 #[test]

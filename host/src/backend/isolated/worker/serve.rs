@@ -4,6 +4,7 @@
 use super::{
     super::{
         frames::Inbox,
+        sandbox,
         wire::{self, Call, Proposed, Returned, Speaker, Start, ToHost, ToWorker, WireProblem},
     },
     executor::Executor,
@@ -56,7 +57,12 @@ pub(super) fn serve() -> Result<(), String> {
     };
     let (worker, library) = prepare(control, &start, &mut inbox)?;
     let worker = Arc::new(worker);
-    let opened = open(&worker, &start, library);
+    // While there is one thread, and none of the plugin's code is in the process.
+    let walled = sandbox::apply(&start.sandbox, &start.limits).map_err(no_sandbox);
+    let opened = walled.and_then(|enforced| {
+        open(&worker, &start, library)?;
+        Ok(enforced)
+    });
     let failed = opened.is_err();
     let opened = ToHost::Opened(opened.map_err(|problem| Box::new(problem)));
     worker
@@ -167,6 +173,17 @@ fn open(worker: &Worker, start: &Start, library: Option<OwnedFd>) -> Result<(), 
     let module = module.map_err(|refusal| WireProblem::of(refused(&refusal, None)))?;
     *worker.module.lock() = Some(module);
     Ok(())
+}
+
+fn no_sandbox(words: String) -> WireProblem {
+    WireProblem {
+        code: "sandbox-failed".to_owned(),
+        headline: format!("the sandbox cannot be put on: {words}"),
+        wanted: Some("a process that is walled in as the configuration says".to_owned()),
+        found: Some(words),
+        fix: Some("see docs/sandbox.md; `sandbox = \"none\"` runs the plugin without".to_owned()),
+        detail: None,
+    }
 }
 
 fn route_until_end(worker: &Worker, inbox: &mut Inbox) -> Result<(), String> {
