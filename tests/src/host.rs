@@ -3,7 +3,7 @@
 use crate::{Collector, DEADLINE, LogLine, Setup, http};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid},
 };
 use serde_json::Value;
 use std::{
@@ -11,6 +11,8 @@ use std::{
     io::Write as _,
     os::unix::process::ExitStatusExt as _,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +25,7 @@ pub struct TestHost<'a> {
     stderr: Collector,
     begun: Instant,
     ended: Option<Exit>,
+    joined: bool,
 }
 
 /// How a host ended.
@@ -65,6 +68,7 @@ impl<'a> TestHost<'a> {
             child,
             begun,
             ended: None,
+            joined: false,
         }
     }
 
@@ -215,6 +219,26 @@ impl<'a> TestHost<'a> {
     /// As [`wait_exit`](Self::wait_exit), under a deadline of the caller's.
     #[track_caller]
     pub fn wait_exit_within(&mut self, deadline: Duration) -> Exit {
+        let exit = self.wait_process_within(deadline);
+        if !self.joined {
+            self.joined = true;
+            self.stdin = None;
+            self.stdout.join();
+            self.stderr.join();
+        }
+        exit
+    }
+
+    /// Waits for the end of the process alone: another one may hold its pipes still.
+    ///
+    /// - Panics: the deadline passed; prints everything.
+    #[track_caller]
+    pub fn wait_process(&mut self) -> Exit {
+        self.wait_process_within(DEADLINE)
+    }
+
+    #[track_caller]
+    fn wait_process_within(&mut self, deadline: Duration) -> Exit {
         if let Some(exit) = self.ended {
             return exit;
         }
@@ -231,10 +255,27 @@ impl<'a> TestHost<'a> {
             after: begun.elapsed(),
         };
         self.ended = Some(exit);
-        self.stdin = None;
-        self.stdout.join();
-        self.stderr.join();
         exit
+    }
+
+    /// Waits until the process was stopped (SIGSTOP), or has ended.
+    ///
+    /// - Panics: the deadline passed.
+    #[track_caller]
+    pub fn wait_stopped(&self) {
+        let pid = Pid::from_child(&self.child);
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let kinds = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            // Nobody receives it where the deadline has passed.
+            let _ = sender.send(waitid(WaitId::Pid(pid), kinds).is_ok());
+        });
+        let stopped = receiver.recv_timeout(DEADLINE);
+        assert!(
+            matches!(stopped, Ok(true)),
+            "the host was not stopped\n{}",
+            self.everything()
+        );
     }
 
     /// Waits for the end and asserts the exit code; a failure prints everything.

@@ -19,3 +19,4 @@ mod spark;
 mod third_party;
 mod tidy;
 mod trust;
+mod zoo;

@@ -12,6 +12,7 @@ use crate::{
         component::Component,
         config::Proposal,
         failure::{closed, failure, problem},
+        foreign::{self, taken},
     },
 };
 use hotshoe_abi::{
@@ -22,7 +23,7 @@ use hotshoe_abi::{
 };
 use hotshoe_loader::Verified;
 use parking_lot::Mutex;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::mpsc, thread, time::Duration};
 
 /// Where the code comes from.
 pub(crate) enum Origin {
@@ -87,7 +88,7 @@ pub(crate) fn handed_out<T>(
     component: &str,
     made: RResult<ROption<T>, Failure>,
 ) -> Result<T, Failure> {
-    made.into_result()?.into_option().ok_or_else(|| {
+    taken(made)?.into_option().ok_or_else(|| {
         let text =
             format!("the manifest declares a {component} part, and the plugin hands none out");
         Failure {
@@ -97,8 +98,34 @@ pub(crate) fn handed_out<T>(
     })
 }
 
+/// How long the drop of a plugin's own value may take. It belongs to no call with a deadline of its own, and whoever lets go
+/// of the host last, an embedder's `main` say, waits for it.
+const DROP_WAIT: Duration = Duration::from_secs(1);
+
+/// Drops the value on a thread that can be left behind.
+fn drop_instance(name: &str, instance: InstanceBox) {
+    let (sender, dropped) = mpsc::channel();
+    let thread = thread::Builder::new().name(format!("{name}-drop"));
+    let spawned = thread.spawn(move || {
+        drop(instance);
+        // Nobody receives it where the time is up.
+        let _ = sender.send(());
+    });
+    // Without a thread the closure, and the value in it, was dropped on this one.
+    if spawned.is_ok() && dropped.recv_timeout(DROP_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+        tracing::warn!(
+            plugin = name,
+            "plugin `{name}` did not return from its drop within {} ms; it is left behind",
+            DROP_WAIT.as_millis()
+        );
+    }
+}
+
 impl Drop for InProcess {
     fn drop(&mut self) {
+        if let Some(instance) = self.instance.get_mut().take() {
+            drop_instance(&self.name, instance);
+        }
         if let Some(folder) = self.folder.get_mut().take() {
             // What is mapped stays mapped; a folder that cannot be removed is left in the run folder.
             let _ = std::fs::remove_dir_all(folder);
@@ -126,7 +153,7 @@ impl Code for InProcess {
     }
 
     fn settings_schema(&self) -> Result<String, Problem> {
-        let schema = self.module()?.settings_schema()().into_result();
+        let schema = taken(self.module()?.settings_schema()());
         let failed = |failure| problem(&self.name, "settings schema", ExitCode::Init, &failure);
         Ok(schema.map_err(failed)?.into_string())
     }
@@ -136,8 +163,7 @@ impl Code for InProcess {
         let Some(module) = module else {
             return Err(closed(&format!("plugin `{}`", self.name)));
         };
-        let Created { instance, signals } =
-            module.create()(settings.into(), host.boxed()).into_result()?;
+        let Created { instance, signals } = taken(module.create()(settings.into(), host.boxed()))?;
         *self.instance.lock() = Some(instance);
         *self.signals.lock() = Some(signals);
         Ok(())
@@ -172,26 +198,26 @@ impl Code for InProcess {
 
 impl DriverPart for DriverBox {
     fn init(&mut self, host: Component) -> Result<Pairs, Failure> {
-        hotshoe_abi::Driver_TO::init(self, host.boxed()).into_result()
+        taken(hotshoe_abi::Driver_TO::init(self, host.boxed()))
     }
 
     fn register_metrics(&mut self) -> Result<(), Failure> {
-        hotshoe_abi::Driver_TO::register_metrics(self).into_result()
+        taken(hotshoe_abi::Driver_TO::register_metrics(self))
     }
 
     fn receive(&mut self, message: &[u8]) -> Result<Vec<u8>, Failure> {
-        let reply = hotshoe_abi::Driver_TO::receive(self, message.into()).into_result()?;
+        let reply = taken(hotshoe_abi::Driver_TO::receive(self, message.into()))?;
         Ok(reply.into())
     }
 
     fn shutdown(&mut self) -> Result<(), Failure> {
-        hotshoe_abi::Driver_TO::shutdown(self).into_result()
+        taken(hotshoe_abi::Driver_TO::shutdown(self))
     }
 }
 
 impl CheckerPart for CheckerBox {
     fn init(&mut self, host: Component) -> Result<(), Failure> {
-        hotshoe_abi::Checker_TO::init(self, host.boxed()).into_result()
+        taken(hotshoe_abi::Checker_TO::init(self, host.boxed()))
     }
 
     fn check(&mut self, proposal: &Proposal) -> Result<Option<Veto>, Failure> {
@@ -201,49 +227,51 @@ impl CheckerPart for CheckerBox {
             current: (&*proposal.current).into(),
             dry_run: proposal.dry_run,
         };
-        let verdict = hotshoe_abi::Checker_TO::check(self, asked).into_result()?;
-        Ok(verdict.into_option())
+        let verdict = taken(hotshoe_abi::Checker_TO::check(self, asked))?;
+        Ok(verdict.into_option().map(foreign::veto))
     }
 }
 
 impl ExecutorPart for ExecutorBox {
     fn init(&mut self, host: Component, extra: Pairs) -> Result<(), Failure> {
-        hotshoe_abi::Executor_TO::init(self, host.boxed(), extra).into_result()
+        taken(hotshoe_abi::Executor_TO::init(self, host.boxed(), extra))
     }
 
     fn on_task_start(&mut self, task: Task) -> Result<(), Failure> {
-        hotshoe_abi::Executor_TO::on_task_start(self, task).into_result()
+        taken(hotshoe_abi::Executor_TO::on_task_start(self, task))
     }
 
     fn on_task_succeeded(&mut self, task: Task) -> Result<(), Failure> {
-        hotshoe_abi::Executor_TO::on_task_succeeded(self, task).into_result()
+        taken(hotshoe_abi::Executor_TO::on_task_succeeded(self, task))
     }
 
     fn on_task_failed(&mut self, task: Task, reason: &str) -> Result<(), Failure> {
-        hotshoe_abi::Executor_TO::on_task_failed(self, task, reason.into()).into_result()
+        taken(hotshoe_abi::Executor_TO::on_task_failed(
+            self,
+            task,
+            reason.into(),
+        ))
     }
 
     fn receive(&mut self, message: &[u8]) -> Result<(), Failure> {
-        hotshoe_abi::Executor_TO::receive(self, message.into())
-            .into_result()
-            .map(drop)
+        taken(hotshoe_abi::Executor_TO::receive(self, message.into())).map(drop)
     }
 
     fn shutdown(&mut self) -> Result<(), Failure> {
-        hotshoe_abi::Executor_TO::shutdown(self).into_result()
+        taken(hotshoe_abi::Executor_TO::shutdown(self))
     }
 }
 
 impl ProcessorPart for ProcessorBox {
     fn init(&mut self, host: Component) -> Result<(), Failure> {
-        hotshoe_abi::Processor_TO::init(self, host.boxed()).into_result()
+        taken(hotshoe_abi::Processor_TO::init(self, host.boxed()))
     }
 
     fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure> {
-        hotshoe_abi::Processor_TO::process(self, batch, out).into_result()
+        taken(hotshoe_abi::Processor_TO::process(self, batch, out))
     }
 
     fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        hotshoe_abi::Processor_TO::finish(self, out).into_result()
+        taken(hotshoe_abi::Processor_TO::finish(self, out))
     }
 }

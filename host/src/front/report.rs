@@ -2,6 +2,7 @@
 
 use hotshoe::{Problem, Severity};
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     io::{IsTerminal as _, Write as _},
 };
@@ -19,7 +20,7 @@ pub(crate) enum LogFormat {
 pub(crate) fn problem(problem: &Problem, format: LogFormat) {
     match format {
         LogFormat::Json => event(problem),
-        LogFormat::Text if std::io::stderr().is_terminal() => line(&format!("{problem:#}")),
+        LogFormat::Text if std::io::stderr().is_terminal() => line(&in_lines(problem)),
         LogFormat::Text => line(&in_one_line(problem)),
     }
 }
@@ -48,9 +49,43 @@ pub(crate) fn out(text: &str) {
         .and_then(|()| stdout.flush());
 }
 
+/// A text without control characters, which may be a plugin's: one that clears the screen, or ends the line and begins
+/// another that looks like the host's, is shown as what it is. Tabs stay.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_harmless = |char: char| char == '\t' || !char.is_control();
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_harmless(char) {
+            shown.push(char);
+        } else {
+            shown.extend(char.escape_debug());
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The headline on a line of its own, and the details below it; no line of theirs begins where a headline would.
+fn in_lines(problem: &Problem) -> String {
+    let text = format!("{problem:#}");
+    let headline = problem.to_string();
+    let details = text.strip_prefix(&headline).unwrap_or_default();
+    let mut shown = printable(&headline).into_owned();
+    for line in details.split('\n').skip(1) {
+        shown.push('\n');
+        if !line.starts_with("  ") {
+            shown.push_str("    ");
+        }
+        shown.push_str(&printable(line));
+    }
+    shown
+}
+
 /// The headline, which stands alone, and the details behind it.
 fn in_one_line(problem: &Problem) -> String {
-    let mut text = problem.to_string();
+    let mut text = printable(&problem.to_string()).into_owned();
     let at = problem.at.as_ref().map(ToString::to_string);
     for (label, detail) in [
         ("wanted", &problem.wanted),
@@ -60,7 +95,7 @@ fn in_one_line(problem: &Problem) -> String {
     ] {
         if let Some(detail) = detail {
             // Writing to a String cannot fail.
-            let _ = write!(text, "; {label}: {detail}");
+            let _ = write!(text, "; {label}: {}", printable(detail));
         }
     }
     text
@@ -77,5 +112,34 @@ fn event(problem: &Problem) {
     match problem.severity {
         Severity::Error => tracing::error!(code, blame, wanted, found, at, fix, "{problem}"),
         Severity::Warning => tracing::warn!(code, blame, wanted, found, at, fix, "{problem}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotshoe::{Blame, ExitCode};
+
+    /// A plugin's words, as an instance's error carries them.
+    fn problem() -> Problem {
+        let headline = "plugin `a`: init failed: a\0b\u{1b}[2J\nerror[x]: forged";
+        Problem::error(ExitCode::Init, Blame::Plugin, "init-failed", headline)
+            .fix("this\nerror[y]: or that\u{7}")
+    }
+
+    #[test]
+    fn a_plugin_s_words_stay_on_the_line_that_quotes_them() {
+        assert_eq!(
+            in_one_line(&problem()),
+            "error[init-failed]: plugin `a`: init failed: a\\0b\\u{1b}[2J\\nerror[x]: forged; fix: this\\nerror[y]: or that\\u{7}"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_no_detail_looks_like_a_headline() {
+        assert_eq!(
+            in_lines(&problem()),
+            "error[init-failed]: plugin `a`: init failed: a\\0b\\u{1b}[2J\\nerror[x]: forged\n  fix:    this\n    error[y]: or that\\u{7}"
+        );
     }
 }

@@ -507,6 +507,7 @@ fn as_warning(problem: Problem) -> Problem {
 /// `5s`, `500ms`.
 pub(crate) fn human(duration: Duration) -> String {
     match (duration.as_secs(), duration.subsec_millis()) {
+        (secs, 0) if secs > 60 && secs % 60 == 0 => format!("{}m", secs / 60),
         (secs, 0) => format!("{secs}s"),
         _ => format!("{}ms", duration.as_millis()),
     }

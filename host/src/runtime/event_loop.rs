@@ -101,6 +101,9 @@ impl EventLoop {
                 tracing::trace!(?event, "event");
                 if let Event::Died(id, death) = &event {
                     self.backends[id.0].died(&death.how);
+                    let name = &self.infos[id.0].name;
+                    let mut endpoints = self.services.endpoints.lock();
+                    endpoints.retain(|(instance, _), _| instance != name);
                 }
                 let effects = supervisor::step(&mut self.supervisor, event);
                 self.publish();

@@ -5,7 +5,7 @@ use super::{
     InstanceInfo, Services,
     config::{Answers, Caller, Waiter},
     failure::{closed, failure},
-    log,
+    foreign, log,
     message::Reply,
     metric::Owner,
     question,
@@ -264,6 +264,11 @@ impl Component {
     }
 }
 
+/// Endpoints of one component, and how long each may be. A plugin that names one for each of its connections would grow the
+/// host without end, and its status with it.
+const ENDPOINTS_PER_COMPONENT_MAX: usize = 64;
+const ENDPOINT_BYTES_MAX: usize = 2048;
+
 /// The most executors that a host runs; as `[executors] count` says.
 pub(crate) const EXECUTORS_MAX: u32 = 1024;
 
@@ -389,8 +394,8 @@ impl Host for Component {
     }
 
     fn nack(&self, nack: Nack<'_>) {
-        let (topic, generation, error) =
-            (nack.topic.as_str(), nack.generation, nack.error.as_str());
+        let (topic, generation) = (nack.topic.as_str(), nack.generation);
+        let error = &*foreign::text(nack.error.as_str(), foreign::MESSAGE_BYTES_MAX);
         let (plugin, executor) = (&self.instance.name, &self.executor);
         tracing::warn!(
             plugin,
@@ -459,12 +464,24 @@ impl Host for Component {
 
     fn endpoint(&self, url: RStr<'_>) -> RResult<(), Failure> {
         let key = (self.instance.name.clone(), self.kind.component());
-        let entered = self.open().map(|()| {
+        let entered = self.open().and_then(|()| {
             let mut endpoints = self.services.endpoints.lock();
-            match url.as_str() {
-                "" => drop(endpoints.remove(&key)),
-                url => endpoints.entry(key).or_default().push(url.to_owned()),
+            let url = foreign::text(url.as_str(), usize::MAX);
+            if url.is_empty() {
+                endpoints.remove(&key);
+                return Ok(());
             }
+            if url.len() > ENDPOINT_BYTES_MAX {
+                let text = format!("an endpoint may have {ENDPOINT_BYTES_MAX} bytes, this one has {}", url.len());
+                return Err(failure(failure_kind::TOO_LARGE, text));
+            }
+            let own = endpoints.entry(key).or_default();
+            if own.len() >= ENDPOINTS_PER_COMPONENT_MAX {
+                let text = format!("a component may name {ENDPOINTS_PER_COMPONENT_MAX} endpoints; take them back with an empty one first");
+                return Err(failure(failure_kind::FULL, text));
+            }
+            own.push(url.into_owned());
+            Ok(())
         });
         entered.into()
     }

@@ -1,7 +1,12 @@
-//! Plugins' log events on their way into the host's `tracing`. Nothing is formatted or written here, so nothing can fail.
+//! Plugins' log events on their way into the host's `tracing`. Nothing is written here, so nothing can fail.
 
+use super::foreign;
 use hotshoe_abi::{LogRecord, log_level};
 use tracing::level_filters::LevelFilter;
+
+/// The most of an event's target, and of its fields.
+const TARGET_BYTES_MAX: usize = 256;
+const FIELDS_BYTES_MAX: usize = 16 << 10;
 
 /// The most verbose level that anyone in this program listens to.
 pub(crate) fn level() -> u32 {
@@ -17,8 +22,10 @@ pub(crate) fn level() -> u32 {
 
 /// Emits one event, with the instance, component and executor it came from.
 pub(crate) fn emit(plugin: &str, component: &str, executor: &str, record: &LogRecord<'_>) {
-    let (from, message) = (record.target.as_str(), record.message.as_str());
-    let fields = Some(record.fields.as_str()).filter(|fields| !fields.is_empty());
+    let from = foreign::text(record.target.as_str(), TARGET_BYTES_MAX);
+    let message = foreign::text(record.message.as_str(), foreign::LOG_BYTES_MAX);
+    let fields = foreign::text(record.fields.as_str(), FIELDS_BYTES_MAX);
+    let (from, fields) = (&*from, Some(&*fields).filter(|fields| !fields.is_empty()));
     // A level is part of a call site, so there is one for each.
     macro_rules! emit_at {
         ($level:ident) => {

@@ -13,6 +13,11 @@ const TEXT: &str = "the crime";
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Backend {
     InProcess,
+    #[allow(
+        dead_code,
+        reason = "its line in crimes.rs is mounted when a host keeps it"
+    )]
+    Isolated,
 }
 
 /// Which records come out.
@@ -49,6 +54,8 @@ pub(super) struct Crime {
     notes: Option<&'static str>,
     logs: Option<&'static str>,
     inits: Option<(&'static str, usize)>,
+    /// What another backend makes of it, where that is something else.
+    isolated: Option<Box<Crime>>,
     pub(super) verdict: &'static str,
 }
 
@@ -76,6 +83,7 @@ pub(super) fn on(hook: &'static str, crime: &'static str) -> Crime {
         notes: None,
         logs: None,
         inits: None,
+        isolated: None,
         verdict: "",
     }
 }
@@ -228,6 +236,13 @@ impl Crime {
         self
     }
 
+    /// An instance in a process of its own has another verdict.
+    #[allow(dead_code, reason = "its rows are written with the backend they judge")]
+    pub(super) fn when_isolated(mut self, verdict: impl FnOnce(Self) -> Self) -> Self {
+        self.isolated = Some(Box::new(verdict(self.clone())));
+        self
+    }
+
     /// The verdict in words.
     pub(super) fn says(mut self, verdict: &'static str) -> Self {
         self.verdict = verdict;
@@ -295,6 +310,10 @@ impl Crime {
 /// Commits the crime with the instance required, and optional where that makes a difference.
 #[track_caller]
 pub(super) fn commit(crime: &Crime, backend: Backend) {
+    let crime = match (backend, &crime.isolated) {
+        (Backend::Isolated, Some(isolated)) => isolated,
+        _ => crime,
+    };
     judge(crime, backend, true, &crime.required);
     if let Some(verdict) = &crime.optional {
         judge(crime, backend, false, verdict);
@@ -322,6 +341,7 @@ fn judge(crime: &Crime, backend: Backend, required: bool, verdict: &Verdict) {
     let bad = crime.entry(&setup, required);
     let bad = match backend {
         Backend::InProcess => bad.key("isolation = \"in-process\""),
+        Backend::Isolated => bad.key("isolation = \"process\""),
     };
     setup.entries(&tables, &[good, bad]);
     let mut host = setup.start();

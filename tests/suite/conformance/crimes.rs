@@ -8,18 +8,24 @@
 
 use super::commit::{Backend, Crime, commit, on};
 
-/// Makes each row a test: `name: crime;`.
+/// Makes each row a test of each backend that is mounted below: `name: crime;`.
 macro_rules! crimes {
     ($($name:ident: $crime:expr;)*) => {
-        mod in_process {
-            use super::*;
-            $(#[test] fn $name() { commit(&$crime, Backend::InProcess); })*
+        $(fn $name() -> Crime { $crime })*
+
+        macro_rules! mount {
+            ($module:ident, $backend:ident) => {
+                mod $module {
+                    use super::*;
+                    $(#[test] fn $name() { commit(&super::$name(), Backend::$backend); })*
+                }
+            };
         }
 
         /// No row without words.
         #[test]
         fn every_crime_has_its_verdict() {
-            let crimes: Vec<(&str, Crime)> = vec![$((stringify!($name), $crime)),*];
+            let crimes: Vec<(&str, Crime)> = vec![$((stringify!($name), $name())),*];
             for (name, crime) in crimes {
                 assert!(crime.verdict.ends_with('.'), "{name} has no verdict in words");
             }
@@ -185,3 +191,5 @@ crimes! {
     processor_drop_panics: on("processor-drop", "panic").goes_on(None)
         .says("Logged, and nothing else.");
 }
+
+mount!(in_process, InProcess);

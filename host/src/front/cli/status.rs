@@ -122,10 +122,12 @@ fn table(status: &Value) -> String {
         );
         for extra in [endpoints.join(" "), text(instance, "reason")] {
             if !extra.is_empty() {
-                let _ = write!(out, "  {extra}");
+                // A plugin's words, both.
+                let _ = write!(out, "  {}", report::printable(&extra));
             }
         }
         out.push('\n');
+        worker(&instance["worker"], &mut out);
     }
     for executor in list(status, "executors") {
         let _ = writeln!(
@@ -153,4 +155,42 @@ fn table(status: &Value) -> String {
         );
     }
     out
+}
+
+/// The process of an isolated instance: which, the how manieth, what holds it, and how the ones before it died.
+fn worker(worker: &Value, out: &mut String) {
+    if worker.is_null() {
+        return;
+    }
+    let pid = match worker["pid"].as_u64() {
+        Some(pid) => format!("pid {pid}"),
+        None => "no process".to_owned(),
+    };
+    let lives = worker["lives"].as_u64().unwrap_or(0);
+    let _ = writeln!(out, "    worker  {pid}, life {lives}");
+    let list = |key: &str| worker[key].as_array().cloned().unwrap_or_default();
+    let word = |value: &Value, key: &str| {
+        // The kernel's words, or a plugin's.
+        report::printable(value[key].as_str().unwrap_or_default()).into_owned()
+    };
+    for part in list("enforced") {
+        let _ = writeln!(
+            out,
+            "    held    {}: {}",
+            word(&part, "what"),
+            word(&part, "layer")
+        );
+    }
+    for crash in list("crashes") {
+        let task = match crash["task"].as_u64() {
+            Some(task) => format!(", at task {task}"),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "    died    {}  {}{task}",
+            word(&crash, "at"),
+            word(&crash, "how")
+        );
+    }
 }

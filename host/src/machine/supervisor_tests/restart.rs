@@ -80,7 +80,7 @@ mod coming_back {
         );
         let said = world.reason("a").expect("it says why");
         assert!(
-            said.contains("6 times within 300s") && said.contains("signal 11"),
+            said.contains("6 times within 5m") && said.contains("signal 11"),
             "{said}"
         );
     }

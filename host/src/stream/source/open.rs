@@ -87,9 +87,14 @@ fn open_stdin(endpoint: &Endpoint) -> Result<Input, Problem> {
     let name = endpoint.to_string();
     match io::stdin().as_fd().try_clone_to_owned() {
         Ok(fd) => from_fd(fd, &name),
-        Err(error) => Err(missing(&name, "descriptor 0 is not open")
+        Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
+            Err(missing(&name, "descriptor 0 is not open")
+                .found(error.to_string())
+                .fix("start the host with its standard input open, or name another `[stream] source`"))
+        }
+        Err(error) => Err(missing(&name, "there is no descriptor left for it")
             .found(error.to_string())
-            .fix("start the host with its standard input open, or name another `[stream] source`")),
+            .fix("raise the limit of open files (`ulimit -n`), or look for a plugin that uses them up")),
     }
 }
 
