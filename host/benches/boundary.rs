@@ -1,5 +1,5 @@
 //! What the boundary costs: the quickstart's processor out of a library against the same code mounted statically, and an
-//! empty hook against a direct call. Read the ratios, not the times.
+//! empty hook against a direct call, and what it costs to ask for a capability. Read the ratios, not the times.
 #![allow(
     missing_docs,
     reason = "criterion's macro makes an undocumented function"
@@ -9,9 +9,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use hotshoe_abi::{
     BatchRef, Entry, OutBatch, PluginModuleRef, ProcessorBox, Task, abi_stable::std_types::RVec,
 };
-use hotshoe_plugin_api::{ExecutorPlugin, NoSettings, Plugin, Result, entry, export_plugin};
+use hotshoe_plugin_api::{
+    Context, ExecutorPlugin, ExtraConf, NoSettings, Plugin, Result, capability, entry,
+    export_plugin,
+};
 use hotshoe_tests::bare::{self, Log};
-use std::hint::black_box;
+use std::{hint::black_box, sync::OnceLock};
 
 mod common;
 
@@ -88,7 +91,12 @@ impl Plugin for Empty {
     }
 }
 
-impl ExecutorPlugin for Empty {}
+impl ExecutorPlugin for Empty {
+    fn init(&mut self, ctx: Context, _: ExtraConf) -> Result<()> {
+        CONTEXT.get_or_init(|| ctx);
+        Ok(())
+    }
+}
 
 export_plugin!(Empty as "empty": executor);
 
@@ -136,5 +144,24 @@ impl DirectHook for Empty {
     }
 }
 
-criterion_group!(benches, records, hooks);
+static CONTEXT: OnceLock<Context> = OnceLock::new();
+
+/// Whether the other side has a method: asked in either direction before it is called.
+fn capabilities(c: &mut Criterion) {
+    let context = CONTEXT.get().expect("the hooks' part was initialised");
+    let path = common::library();
+    let verified =
+        hotshoe_loader::verify(&path, &hotshoe_loader::Policy::default()).expect("verified");
+    let library = hotshoe_loader::load(verified, "bench").expect("loaded");
+    let mut group = c.benchmark_group("capability");
+    group.bench_function("a plugin asks its host", |bencher| {
+        bencher.iter(|| black_box(context).host_has(black_box(capability::BASE)));
+    });
+    group.bench_function("the host asks a plugin", |bencher| {
+        bencher.iter(|| black_box(&library).has(black_box(capability::BASE)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, records, hooks, capabilities);
 criterion_main!(benches);

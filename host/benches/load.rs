@@ -1,18 +1,71 @@
-//! What it costs to get a library from its file into the process, all checks on.
+//! What it costs to get a library from its file into the process, all checks on, lock and signature included.
 #![allow(
     missing_docs,
     reason = "criterion's macro makes an undocumented function"
 )]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use hotshoe_loader::{Policy, inspect, load, verify};
-use std::hint::black_box;
+use hotshoe_loader::{
+    Lock, LockedLibrary, Named, Policy, PublicKey, SecretKey, Subject, Verified, inspect,
+    judge_signature, load, verify,
+};
+use std::{
+    hint::black_box,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 mod common;
+
+/// What pins and vouches for one library.
+struct Trust {
+    path: PathBuf,
+    lock: Lock,
+    keys: [PublicKey; 1],
+    signature: String,
+}
+
+impl Trust {
+    fn of(path: &Path) -> Self {
+        let verified = verify(path, &Policy::default()).expect("verified");
+        let subject = Subject::of(&verified).expect("the copy is ours");
+        let key = SecretKey::from_seed(&[7; 32]);
+        Self {
+            path: path.to_owned(),
+            lock: Lock::new(vec![record(&subject, &verified)]),
+            keys: [key.public()],
+            signature: key.sign(&subject),
+        }
+    }
+
+    /// As a start with `hotshoe.lock` and `require = "signed"` judges: one digest of the staged copy, for both.
+    fn judge(&self, verified: &Verified) {
+        let subject = Subject::of(verified).expect("the copy is ours");
+        let named = Named::ByTheConfiguration;
+        let locked = self
+            .lock
+            .judge(&self.path, &record(&subject, verified), named);
+        assert!(locked.expect("as locked"));
+        let signature = Some(self.signature.as_bytes());
+        judge_signature(&self.path, &subject, signature, Some(&self.keys)).expect("signed");
+    }
+
+    fn whole(&self) {
+        let verified = verify(&self.path, &Policy::default()).expect("verified");
+        self.judge(&verified);
+        black_box(load(verified, "bench").expect("loaded").module);
+    }
+}
+
+fn record(subject: &Subject, verified: &Verified) -> LockedLibrary {
+    LockedLibrary::of("bench", "libbench.so", subject, &verified.staged).expect("the copy is ours")
+}
 
 fn loading(c: &mut Criterion) {
     let path = common::library();
     let bytes = std::fs::read(&path).expect("the library");
+    println!("the library has {} bytes", bytes.len());
+    let trust = Trust::of(&path);
     let mut group = c.benchmark_group("load");
     group.bench_function("inspect", |bencher| {
         bencher.iter(|| inspect(black_box(&bytes)).expect("inspected"))
@@ -20,25 +73,39 @@ fn loading(c: &mut Criterion) {
     group.bench_function("verify and stage", |bencher| {
         bencher.iter(|| verify(black_box(&path), &Policy::default()).expect("verified"));
     });
+    let verified = verify(&path, &Policy::default()).expect("verified");
+    group.bench_function("digest, lock, signature", |bencher| {
+        bencher.iter(|| trust.judge(black_box(&verified)));
+    });
     // Each stays loaded, as in a host: few samples, or the process is all libraries.
     group.sample_size(20);
-    group.measurement_time(std::time::Duration::from_millis(200));
-    group.warm_up_time(std::time::Duration::from_millis(50));
-    group.bench_function("verify, stage, open, handshake", |bencher| {
-        bencher.iter_batched(
-            || (),
-            |()| {
-                load(
-                    verify(&path, &Policy::default()).expect("verified"),
-                    "bench",
-                )
-                .expect("loaded")
-                .module
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    group.measurement_time(Duration::from_millis(200));
+    group.warm_up_time(Duration::from_millis(50));
+    group.bench_function(
+        "verify, stage, digest, lock, signature, open, handshake",
+        |bencher| {
+            bencher.iter_batched(|| (), |()| trust.whole(), BatchSize::PerIteration);
+        },
+    );
     group.finish();
+    hundred(&trust);
+}
+
+/// A hundred instances, each of them opened: by hand, because criterion would open some thousands and run out of descriptors.
+fn hundred(trust: &Trust) {
+    let round = |_| {
+        let begun = Instant::now();
+        (0..100).for_each(|_| trust.whole());
+        begun.elapsed()
+    };
+    let mut rounds: Vec<Duration> = (0..5).map(round).collect();
+    rounds.sort_unstable();
+    println!(
+        "load/a hundred, all of it: {:.1} ms ({:.1} to {:.1} in five rounds)",
+        rounds[2].as_secs_f64() * 1e3,
+        rounds[0].as_secs_f64() * 1e3,
+        rounds[4].as_secs_f64() * 1e3
+    );
 }
 
 criterion_group!(benches, loading);

@@ -11,12 +11,12 @@
 use crate::{
     BuildError,
     config_file::{Config, PluginEntry, Require},
-    error::{Blame, ExitCode, Place, Problem},
+    error::{Blame, ExitCode, Place, Problem, Severity},
     runtime::loading::{self, Code},
 };
 use hotshoe_loader::{
-    LOCK_BYTES_MAX, LOCK_FILE, Lock, LockedLibrary, Misread, Named, PublicKey, Refusal,
-    RefusalCode, SIGNATURE_BYTES_MAX, Subject, Verified, judge_signature, read_small,
+    Exposed, LOCK_BYTES_MAX, LOCK_FILE, Lock, LockedLibrary, Misread, Named, PublicKey, Refusal,
+    RefusalCode, SIGNATURE_BYTES_MAX, Subject, Verified, exposed, judge_signature, read_small,
     signature_path,
 };
 use std::{
@@ -44,13 +44,14 @@ pub fn lock_path(config_file: &Path) -> PathBuf {
 /// Reads a lock; `None` where there is no such file.
 ///
 /// # Errors
-/// `lock-unreadable`, or `lock-invalid` with line and column.
+/// `lock-unreadable`, `lock-writable-by-others`, or `lock-invalid` with line and column.
 pub fn read_lock(path: &Path) -> Result<Option<Lock>, Problem> {
     let bytes = match read_small(path, LOCK_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable("lock-unreadable", "the lock file", path, &error)),
     };
+    refuse_exposed("lock-writable-by-others", "the lock file", path)?;
     Lock::parse(&bytes).map(Some).map_err(|misread| {
         invalid(
             "lock-invalid",
@@ -65,10 +66,11 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>, Problem> {
 /// Reads the file of a public key.
 ///
 /// # Errors
-/// `key-unreadable`, or `key-invalid` with its line.
+/// `key-unreadable`, `key-writable-by-others`, or `key-invalid` with its line.
 pub fn read_key(path: &Path) -> Result<PublicKey, Problem> {
     let bytes = read_small(path, SIGNATURE_BYTES_MAX)
         .map_err(|error| unreadable("key-unreadable", "the public key", path, &error))?;
+    refuse_exposed("key-writable-by-others", "the public key", path)?;
     PublicKey::parse(&bytes).map_err(|misread| {
         invalid("key-invalid", "this is no public key", path, &misread)
             .fix("name the file FILE.pub that `hotshoe keygen FILE` made")
@@ -104,6 +106,55 @@ pub fn unreadable(code: &str, what: &str, path: &Path, error: &io::Error) -> Pro
         .wanted("a file that this user may read")
         .found(error.to_string())
         .fix(format!("ls -l {path}"))
+}
+
+/// What everybody may write vouches for nothing: whoever changes it decides what runs.
+fn refuse_exposed(code: &str, what: &str, path: &Path) -> Result<(), Problem> {
+    match exposed(path) {
+        None => Ok(()),
+        Some(exposed) => Err(say_exposed(code, what, path, &exposed)),
+    }
+}
+
+fn say_exposed(code: &str, what: &str, path: &Path, exposed: &Exposed) -> Problem {
+    let Exposed {
+        shown,
+        is_folder,
+        mode,
+    } = exposed;
+    let may = match is_folder {
+        false => "may be changed by everybody on this machine",
+        true => "lies in a folder that everybody on this machine may change",
+    };
+    let headline = format!("{what} {} {may}", path.display());
+    Problem::error(ExitCode::Usage, Blame::Environment, code, headline)
+        .wanted("no write permission for others")
+        .found(format!("mode {mode:04o} on {shown}"))
+        .fix(format!("chmod o-w {shown}"))
+}
+
+/// A warning for each file of the configuration that everybody may change: whoever does runs code as this user. No error,
+/// because an operator may have no say in where it lies, and the libraries that it names are judged for themselves.
+pub(crate) fn exposed_configuration(config: &Config) -> Vec<Problem> {
+    let drop_ins = config.plugins.iter().map(|entry| &entry.at.file);
+    let mut files: Vec<&PathBuf> = drop_ins.chain([&config.file]).collect();
+    files.sort_unstable();
+    files.dedup();
+    let warn = |file: &PathBuf| {
+        // A configuration that a program made has a name and no file.
+        let exposed = file.is_file().then(|| exposed(file)).flatten()?;
+        let what = "the configuration";
+        let at = Place {
+            file: file.clone(),
+            line: 0,
+            column: 0,
+        };
+        Some(Problem {
+            severity: Severity::Warning,
+            ..say_exposed("config-writable-by-others", what, file, &exposed).at(at)
+        })
+    };
+    files.into_iter().filter_map(warn).collect()
 }
 
 /// A file of a person's that holds something else.

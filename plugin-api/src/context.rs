@@ -2,7 +2,7 @@
 //! answers `closed`; nothing ever dangles.
 
 use crate::{
-    Config, Error, Latest, Live, Metrics, Result, Shutdown,
+    Capability, Config, Error, Latest, Live, Metrics, Result, Shutdown,
     config::{decode_json, topic_reader},
     entry::{Site, current_component},
     error::from_abi,
@@ -28,6 +28,7 @@ pub struct Context(Arc<Inner>);
 struct Inner {
     host: HostBox,
     epoch: &'static AtomicU64,
+    host_abi_minor: u32,
     identity: Identity,
     resources: BTreeMap<String, Vec<String>>,
     home: Arc<Home>,
@@ -48,6 +49,7 @@ impl Context {
             .collect();
         Self(Arc::new(Inner {
             epoch: host.epoch_word(),
+            host_abi_minor: host.abi_minor(),
             identity,
             resources,
             host,
@@ -103,6 +105,30 @@ impl Context {
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         Path::new(self.0.identity.state_dir.as_str())
+    }
+
+    /// What this instance's driver answered as extra conf, for the parts that are not handed it: a processor, above all. Empty
+    /// until the driver's init has returned, and where there is no driver.
+    #[must_use]
+    pub fn extra_conf(&self) -> ExtraConf {
+        let pairs = self.0.host.extra_conf().into_iter();
+        pairs
+            .map(|pair| (pair.0.into_string(), pair.1.into_string()))
+            .collect()
+    }
+
+    /// Whether the host has what a later ABI appended; [`capability`](crate::capability) lists it. Costs a comparison. Without
+    /// asking, too, nothing breaks: a method that the host lacks answers [`Kind::Unsupported`](crate::Kind::Unsupported).
+    #[inline]
+    #[must_use]
+    pub fn host_has(&self, capability: Capability) -> bool {
+        capability.since_minor <= self.0.host_abi_minor
+    }
+
+    /// The minor of the ABI that the host was built with. The major is the plugin's own, or it would not have been opened.
+    #[must_use]
+    pub fn host_abi_minor(&self) -> u32 {
+        self.0.host_abi_minor
     }
 
     /// Names an address that the plugin serves; `hotshoe status` shows it.

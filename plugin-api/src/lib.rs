@@ -130,6 +130,9 @@ pub use metric::{Counter, Gauge, Histogram, Metrics};
 pub use record::{Batch, OUTPUT_BYTES_MAX, Output, Records};
 pub use task::Task;
 
+/// What not every host has: see [`Context::host_has`].
+pub use hotshoe_abi::{Capability, capability};
+
 /// Re-exported so that versions agree: the settings' schema is made with this one.
 pub use schemars;
 /// Re-exported so that versions agree.

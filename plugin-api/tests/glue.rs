@@ -10,9 +10,9 @@ use hotshoe_abi::{
     abi_stable::std_types::RVec, failure_kind, signal_kind,
 };
 use hotshoe_plugin_api::{
-    Batch, CheckerPart, Context, DriverPlugin, Error, ExecutorPlugin, ExtraConf, Kind, Latest,
-    Live, Output, Plugin, Processor, Result, Task as TaskSeen, Verdict, entry, export_plugin,
-    schemars, serde, serde_json,
+    Batch, Capability, CheckerPart, Context, DriverPlugin, Error, ExecutorPlugin, ExtraConf, Kind,
+    Latest, Live, Output, Plugin, Processor, Result, Task as TaskSeen, Verdict, capability, entry,
+    export_plugin, schemars, serde, serde_json,
 };
 use hotshoe_tests::bare::{self, EPOCH, Log};
 use std::{
@@ -145,6 +145,15 @@ struct Reader {
 
 impl Processor for Reader {
     fn init(&mut self, ctx: Context) -> Result<()> {
+        assert_eq!(
+            ctx.extra_conf(),
+            ExtraConf::from([("of".to_owned(), "processor".to_owned())])
+        );
+        assert!(ctx.host_has(capability::BASE));
+        let next = Capability {
+            since_minor: hotshoe_abi::ABI_MINOR + 1,
+        };
+        assert!(!ctx.host_has(next));
         self.live = Some(ctx.live("topic")?);
         self.latest = Some(ctx.latest("topic")?);
         Ok(())

@@ -6,7 +6,7 @@ use hotshoe_abi::{
     Question, Snapshot, Telling, Wait,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{RResult, RSlice, RStr, RVec},
+        std_types::{RResult, RSlice, RStr, RVec, Tuple2},
     },
     failure_kind,
 };
@@ -133,6 +133,8 @@ impl Host for Bare {
         u64::MAX
     }
     fn extra_conf(&self) -> Pairs {
-        RVec::new()
+        // Whose it is: a component asks its own host object, not its neighbour's.
+        let pair = Tuple2("of".into(), self.component.into());
+        [pair].into_iter().collect()
     }
 }

@@ -148,7 +148,7 @@ codes! {
     ///
     /// Add the key to `[trust] keys` if you do.
     UntrustedKey = "untrusted-key", Operator;
-    /// The file was written to while it was read.
+    /// The file was written to while it was read, or somebody has it open for writing.
     ///
     /// Wait until its copy is complete; replace libraries by renaming.
     ChangedWhileLoading = "changed-while-loading", Environment;

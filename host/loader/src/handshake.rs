@@ -16,7 +16,7 @@ use crate::{
     verify::Verified,
 };
 use hotshoe_abi::{
-    ABI_VERSION, PluginModuleRef,
+    ABI_VERSION, Capability, PluginModuleRef,
     abi_stable::{
         StableAbi,
         abi_stability::abi_checking::{
@@ -43,6 +43,16 @@ pub struct Library {
     pub warnings: Vec<String>,
     /// The private folder that holds the copy, where it is not in memory: to be removed when the process ends.
     pub folder: Option<PathBuf>,
+}
+
+impl Library {
+    /// Whether the library has what a later ABI appended: a comparison with the minor that its manifest states, which the
+    /// handshake found in its header as well. Without asking, a method that it lacks answers `unsupported`.
+    #[inline]
+    #[must_use]
+    pub const fn has(&self, capability: Capability) -> bool {
+        capability.since_minor <= self.manifest.abi.1
+    }
 }
 
 impl std::fmt::Debug for Library {

@@ -135,6 +135,11 @@ pub struct EntrySymbol {
     pub size_bytes: u64,
     /// All of it lies in bytes of the file that are mapped.
     pub mapped: bool,
+    /// How many of its words become addresses of the library itself when it is loaded; `None` where that is not known.
+    pub addresses: Option<u64>,
+    /// Its first bytes as they stand in the file, at most 64.
+    #[serde(skip)]
+    pub head: Vec<u8>,
 }
 
 /// What a symbol is.

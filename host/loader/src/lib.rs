@@ -23,6 +23,7 @@
 //! # Ok::<(), hotshoe_loader::Refusal>(())
 //! ```
 
+mod access;
 mod describe;
 #[cfg(unix)]
 mod descriptors;
@@ -41,6 +42,7 @@ mod small;
 mod stage;
 mod verify;
 
+pub use access::{Exposed, exposed};
 pub use describe::describe;
 #[cfg(unix)]
 pub use descriptors::{close_from, reset_signals};

@@ -6,17 +6,22 @@
 
 mod needs;
 mod read;
+#[cfg(target_os = "linux")]
+mod writers;
 
 use crate::{
     describe::describe,
-    error::{Refusal, RefusalCode, list, printable_path},
+    error::{Refusal, RefusalCode, list, printable, printable_path},
     inspect::{EntrySymbol, InspectFault, Inspection, Platform, SymbolKind, inspect},
     machine::glibc_version,
     manifest::{Manifest, Panic},
     signature::Subject,
     stage::{Staged, Staging, stage},
 };
-use hotshoe_abi::{ABI_MAJOR, ABI_VERSION, abi_stable::library::LibHeader};
+use hotshoe_abi::{
+    ABI_MAJOR, ABI_VERSION,
+    abi_stable::library::{AbiHeader, LibHeader},
+};
 use std::path::{Path, PathBuf};
 
 /// What a library is measured by, beside the contract.
@@ -349,7 +354,7 @@ fn judge_entry(
             format!("a variable of {} bytes", entry.size_bytes)
         }
         Some(entry) if !entry.mapped => "a variable outside of what is loaded".to_owned(),
-        Some(_) => return Ok(()),
+        Some(entry) => return judge_header(path, entry),
     };
     Err(Refusal::new(
         RefusalCode::NoEntry,
@@ -360,6 +365,52 @@ fn judge_entry(
     )
     .fix("build the plugin again with an unmodified hotshoe-plugin-api, and keep its dynamic symbols when stripping"))
 }
+
+/// What `handshake` asks of the header's first bytes, and that the rest of it can be pointers: it follows them.
+fn judge_header(path: &Path, entry: &EntrySymbol) -> Result<(), Refusal> {
+    let refuse = |wanted: String, found: String| {
+        Err(Refusal::new(
+            RefusalCode::NoEntry,
+            path,
+            "has something else than a plugin's header under the symbol that its manifest names",
+            wanted,
+            found,
+        )
+        .fix("build the plugin again with an unmodified hotshoe-plugin-api"))
+    };
+    let ours = AbiHeader::VALUE;
+    let number = |at: usize| {
+        let bytes = entry.head.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_ne_bytes(bytes))
+    };
+    let magic_len = ours.magic_string.len();
+    let magic = entry.head.get(..magic_len).unwrap_or_default();
+    let version = (number(magic_len), number(magic_len + 4));
+    // Before 1.0 a minor is as good as a major.
+    let minor = (ours.abi_major == 0).then_some(ours.abi_minor);
+    let fits = version.0 == Some(ours.abi_major) && minor.is_none_or(|it| version.1 == Some(it));
+    if magic != ours.magic_string || !fits {
+        let words = magic.split(|&byte| byte == 0).next().unwrap_or_default();
+        let (major, minor) = (version.0.unwrap_or_default(), version.1.unwrap_or_default());
+        return refuse(
+            format!(
+                "the header of abi_stable {}.{}",
+                ours.abi_major, ours.abi_minor
+            ),
+            format!("`{}` {major}.{minor}", printable(words)),
+        );
+    }
+    match entry.addresses {
+        Some(found) if found < HEADER_ADDRESSES => refuse(
+            format!("a header with {HEADER_ADDRESSES} addresses in it"),
+            format!("one with {found}"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Pointers in a header of abi_stable 0.11, none of them null: texts, the layout, functions.
+const HEADER_ADDRESSES: u64 = 8;
 
 fn warn(inspection: &Inspection, warnings: &mut Vec<String>) {
     if inspection.exec_stack {

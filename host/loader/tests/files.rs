@@ -14,7 +14,10 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use workshop::{CANARY, MANIFEST, Workshop, garbage_entry, patched, replaced, swapped_segments};
+use workshop::{
+    CANARY, HEADER_WORDS, MANIFEST, Workshop, entry_of, patched, replaced, spoiled_entry,
+    swapped_segments,
+};
 
 fn code(path: &Path) -> RefusalCode {
     match verify(path, &Policy::default()) {
@@ -37,7 +40,7 @@ fn every_file_earns_its_refusal_and_none_of_them_ran() {
         WrongPlatform,
     };
     let shop = Workshop::new();
-    let good = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
+    let good = fs::read(shop.spoiled("good.so", MANIFEST)).expect("good.so");
     let mut table: Vec<(PathBuf, RefusalCode)> = Vec::new();
     let mut add = |path: PathBuf, code| table.push((path, code));
 
@@ -120,27 +123,27 @@ fn every_file_earns_its_refusal_and_none_of_them_ran() {
         NoManifest,
     );
     add(
-        shop.garbage("format.so", &MANIFEST.replace("MANIFEST 1", "MANIFEST 2")),
+        shop.spoiled("format.so", &MANIFEST.replace("MANIFEST 1", "MANIFEST 2")),
         ManifestInvalid,
     );
     add(
-        shop.garbage("double.so", &format!("{MANIFEST}{MANIFEST}")),
+        shop.spoiled("double.so", &format!("{MANIFEST}{MANIFEST}")),
         ManifestInvalid,
     );
     add(
-        shop.garbage("newer.so", &MANIFEST.replace("abi=1", "abi=2")),
+        shop.spoiled("newer.so", &MANIFEST.replace("abi=1", "abi=2")),
         AbiTooNew,
     );
     add(
-        shop.garbage("older.so", &MANIFEST.replace("abi=1", "abi=0")),
+        shop.spoiled("older.so", &MANIFEST.replace("abi=1", "abi=0")),
         AbiTooOld,
     );
     add(
-        shop.garbage("abort.so", &MANIFEST.replace("unwind", "abort")),
+        shop.spoiled("abort.so", &MANIFEST.replace("unwind", "abort")),
         PanicAbort,
     );
     add(
-        shop.garbage("musl.so", &MANIFEST.replace("-gnu", "-musl")),
+        shop.spoiled("musl.so", &MANIFEST.replace("-gnu", "-musl")),
         WrongPlatform,
     );
     add(shop.plugin("symbol.so", MANIFEST, "", &[]), NoEntry);
@@ -148,7 +151,7 @@ fn every_file_earns_its_refusal_and_none_of_them_ran() {
         shop.plugin(
             "static.so",
             MANIFEST,
-            &format!("static {}", garbage_entry()),
+            &format!("static {}", spoiled_entry()),
             &[],
         ),
         NoEntry,
@@ -175,6 +178,23 @@ fn every_file_earns_its_refusal_and_none_of_them_ran() {
         shop.plugin("sysv.so", MANIFEST, "", &["-Wl,--hash-style=sysv"]),
         NoEntry,
     );
+    let magic = "abi stable library for Rust     ";
+    for (name, entry) in [
+        (
+            "magic.so",
+            entry_of("another library for Rust        ", "0, 11", HEADER_WORDS),
+        ),
+        ("minor.so", entry_of(magic, "0, 10", HEADER_WORDS)),
+        ("major.so", entry_of(magic, "1, 11", HEADER_WORDS)),
+        // Null where `handshake` follows a pointer.
+        ("pointers.so", entry_of(magic, "0, 11", 7)),
+        (
+            "blank.so",
+            "char hotshoe_root_module_fixture[512] = { 0, 1 };".to_owned(),
+        ),
+    ] {
+        add(shop.plugin(name, MANIFEST, &entry, &[]), NoEntry);
+    }
     if cfg!(target_env = "gnu") {
         let glibc = good
             .windows(9)
@@ -195,7 +215,7 @@ fn every_file_earns_its_refusal_and_none_of_them_ran() {
     );
     let user = format!(
         "int gone(void); int use(void) {{ return gone(); }}\n{}",
-        garbage_entry()
+        spoiled_entry()
     );
     let link = ["-L.", "-l:libhotshoe_gone.so"];
     add(
@@ -246,7 +266,7 @@ fn what_is_no_library_is_told_in_these_words() {
     );
     let user = format!(
         "int gone(void); int use(void) {{ return gone(); }}\n{}",
-        garbage_entry()
+        spoiled_entry()
     );
     shop.plugin(
         "needs.so",
@@ -341,9 +361,9 @@ const TEXTS: &[(&str, &str)] = &[
 
 /// The canary can sing: without this, the test above could not fail.
 #[test]
-fn an_accepted_library_runs_and_a_garbage_header_is_refused_then() {
+fn an_accepted_library_runs_and_a_header_that_it_spoils_is_refused_then() {
     let shop = Workshop::new();
-    let path = shop.garbage("garbage.so", MANIFEST);
+    let path = shop.spoiled("spoiled.so", MANIFEST);
     let mut places = Vec::new();
     for round in 1..=2 {
         let verified = verify(&path, &Policy::default()).expect("nothing to object to yet");
@@ -394,7 +414,7 @@ fn neighbours_come_along_into_a_private_folder() {
         "-Wl,-rpath-link,.",
         "-Wl,-rpath,$ORIGIN/deps",
     ];
-    let path = shop.plugin("libuser.so", MANIFEST, &garbage_entry(), &args);
+    let path = shop.plugin("libuser.so", MANIFEST, &spoiled_entry(), &args);
     for file in [inner, outer] {
         fs::rename(
             &file,
@@ -431,7 +451,7 @@ fn neighbours_come_along_into_a_private_folder() {
 #[test]
 fn a_refusal_leaves_no_folder_behind() {
     let shop = Workshop::new();
-    let path = shop.garbage("garbage.so", MANIFEST);
+    let path = shop.spoiled("spoiled.so", MANIFEST);
     let stage = tempfile::tempdir().expect("tempdir");
     let policy = Policy {
         staging: Staging::Directory(stage.path().to_path_buf()),
@@ -447,7 +467,7 @@ fn an_inspection_says_what_the_tools_say() {
     let path = shop.plugin(
         "libfull.so",
         MANIFEST,
-        &format!("__thread char local[100] = {{1}};\n{}", garbage_entry()),
+        &format!("__thread char local[100] = {{1}};\n{}", spoiled_entry()),
         &[
             "-Wl,-soname,libfull.so.3",
             "-Wl,--build-id=0xdeadbeef",
@@ -499,7 +519,7 @@ fn an_inspection_says_what_the_tools_say() {
     let sysv = shop.plugin(
         "sysv.so",
         MANIFEST,
-        &garbage_entry(),
+        &spoiled_entry(),
         &["-Wl,--hash-style=sysv"],
     );
     assert_eq!(
@@ -536,7 +556,7 @@ fn other_systems_libraries_show_their_manifest() {
 #[test]
 fn no_cut_of_a_library_is_taken_for_a_whole_one() {
     let shop = Workshop::new();
-    let bytes = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
+    let bytes = fs::read(shop.spoiled("good.so", MANIFEST)).expect("good.so");
     let mut dice = 0x2545_f491_4f6c_dd1d_u64;
     let offsets = std::iter::repeat_with(|| {
         dice ^= dice << 13;
@@ -594,7 +614,7 @@ fn boundaries(elf: &[u8]) -> Vec<usize> {
 #[test]
 fn no_damage_makes_the_inspection_panic_or_linger() {
     let shop = Workshop::new();
-    let bytes = fs::read(shop.garbage("good.so", MANIFEST)).expect("good.so");
+    let bytes = fs::read(shop.spoiled("good.so", MANIFEST)).expect("good.so");
     // Every byte of the headers, each way; sizes near the limits of their types among them.
     for at in 0..64 + 56 * 12 {
         for with in [0x00, 0x01, 0x7f, 0x80, 0xff, bytes[at] ^ 0x10] {
@@ -631,8 +651,8 @@ fn no_damage_makes_the_inspection_panic_or_linger() {
 fn a_swapped_path_never_mixes_libraries() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let shop = Workshop::new();
-    let a = fs::read(shop.garbage("a.so", MANIFEST)).expect("a.so");
-    let b = fs::read(shop.garbage("b.so", &MANIFEST.replace("name=fixture", "name=foreign")))
+    let a = fs::read(shop.spoiled("a.so", MANIFEST)).expect("a.so");
+    let b = fs::read(shop.spoiled("b.so", &MANIFEST.replace("name=fixture", "name=foreign")))
         .expect("b.so");
     let path = shop.write("swapped.so", &a);
     let stop = AtomicBool::new(false);
@@ -675,7 +695,7 @@ fn a_rewritten_file_never_mixes_libraries() {
     let filled = |name: &str, with: char| {
         let filler =
             format!("const char filler[1 << 20] = {{[0 ... (1 << 20) - 1] = '{with}'}};\n");
-        let path = shop.plugin(name, MANIFEST, &format!("{filler}{}", garbage_entry()), &[]);
+        let path = shop.plugin(name, MANIFEST, &format!("{filler}{}", spoiled_entry()), &[]);
         fs::read(path).expect(name)
     };
     let (a, b) = (filled("a.so", 'a'), filled("b.so", 'b'));
@@ -696,7 +716,7 @@ fn a_rewritten_file_never_mixes_libraries() {
         while !turns.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        for _ in 0..200 {
+        for _ in 0..100 {
             match verify(&path, &Policy::default()) {
                 Ok(verified) => {
                     outcomes[0] += 1;

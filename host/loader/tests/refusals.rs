@@ -18,7 +18,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
-use workshop::{CANARY, MANIFEST, Workshop, garbage_entry, patched, replaced};
+use workshop::{CANARY, MANIFEST, Workshop, patched, replaced, spoiled_entry};
 
 const COMMAND: &str = "HOTSHOE_UPDATE_SNAPSHOTS=1 cargo test -p hotshoe-loader --test refusals";
 
@@ -124,7 +124,7 @@ fn earned(shop: &Workshop) -> Vec<(&'static str, Refusal)> {
         earned.push((name, refusal));
     };
     let strict = Policy::default();
-    let good = fs::read(shop.garbage("libgood.so", MANIFEST)).expect("libgood.so");
+    let good = fs::read(shop.spoiled("libgood.so", MANIFEST)).expect("libgood.so");
 
     add("absent.so", &strict);
     symlink("nowhere", shop.path("dangling.so")).expect("symlink");
@@ -141,7 +141,7 @@ fn earned(shop: &Workshop) -> Vec<(&'static str, Refusal)> {
     add("core.so", &strict);
     shop.write("riscv.so", patched(&good, 18, &[0xf3, 0]));
     add("riscv.so", &strict);
-    shop.garbage("musl.so", &MANIFEST.replace("-gnu", "-musl"));
+    shop.spoiled("musl.so", &MANIFEST.replace("-gnu", "-musl"));
     add("musl.so", &strict);
     File::create(shop.path("sparse.so"))
         .and_then(|file| file.set_len(4 << 30))
@@ -160,13 +160,13 @@ fn earned(shop: &Workshop) -> Vec<(&'static str, Refusal)> {
         ],
     );
     add("libplain.so", &strict);
-    shop.garbage("format.so", &MANIFEST.replace("MANIFEST 1", "MANIFEST 2"));
+    shop.spoiled("format.so", &MANIFEST.replace("MANIFEST 1", "MANIFEST 2"));
     add("format.so", &strict);
-    shop.garbage("older.so", &MANIFEST.replace("abi=1", "abi=0"));
+    shop.spoiled("older.so", &MANIFEST.replace("abi=1", "abi=0"));
     add("older.so", &strict);
-    shop.garbage("newer.so", &MANIFEST.replace("abi=1", "abi=9"));
+    shop.spoiled("newer.so", &MANIFEST.replace("abi=1", "abi=9"));
     add("newer.so", &strict);
-    shop.garbage("abort.so", &MANIFEST.replace("unwind", "abort"));
+    shop.spoiled("abort.so", &MANIFEST.replace("unwind", "abort"));
     add("abort.so", &strict);
     let glibc: &[u8] = match good.windows(9).any(|window| window == b"GLIBC_2.2") {
         true => b"GLIBC_2.2",
@@ -211,7 +211,7 @@ fn dependents(shop: &Workshop) {
     );
     let user = format!(
         "int gone(void); int use(void) {{ return gone(); }}\n{}",
-        garbage_entry()
+        spoiled_entry()
     );
     let link = ["-L.", "-l:libhotshoe_gone.so"];
     shop.plugin("needs.so", MANIFEST, &user, &link);

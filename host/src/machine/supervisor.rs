@@ -7,6 +7,7 @@
 mod executors;
 mod instances;
 mod restart;
+mod revive;
 mod stop;
 
 use super::{

@@ -6,7 +6,7 @@ use crate::{
     config_file::{self, Config, Library, PluginEntry, Stage},
     error::{self, ExitCode, Place, Problem},
     machine::Parts,
-    provenance::{Lockfile, Trust},
+    provenance::{self, Lockfile, Trust},
 };
 use hotshoe_loader::{LibraryName, Manifest, Policy, Refusal, RefusalCode, Staging, Verified};
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ pub(crate) fn prepare(
     lockfile: Lockfile,
 ) -> Plan {
     let search = hotshoe_loader::search_folders(&config.host.plugin_path, &config.folder);
-    let mut problems = Vec::new();
+    let mut problems = provenance::exposed_configuration(config);
     let mut found: Vec<(String, PluginEntry, Option<Code>)> = Vec::new();
     for entry in &config.plugins {
         let shown = entry

@@ -90,8 +90,13 @@ pub trait Host: Send + Sync {
     /// Milliseconds left of the component's call in hand; `u64::MAX` where none is.
     fn deadline_ms(&self) -> u64;
     /// The extra conf of the instance, once its driver's init has returned.
-    #[sabi(last_prefix_field)]
     fn extra_conf(&self) -> Pairs;
+    /// The minor of the ABI that the host was built with: what [`Capability`](crate::Capability) is compared with. Nobody
+    /// writes another body.
+    #[sabi(last_prefix_field)]
+    fn abi_minor(&self) -> u32 {
+        crate::ABI_MINOR
+    }
 }
 
 /// An owned host object.

@@ -22,6 +22,7 @@
     clippy::cast_ptr_alignment
 )]
 
+pub mod capability;
 mod checker;
 mod config;
 mod driver;
@@ -38,6 +39,7 @@ mod record;
 mod task;
 
 pub use abi_stable;
+pub use capability::Capability;
 pub use checker::{Checker, Checker_TO, CheckerBox, Proposal, Veto};
 pub use config::{
     Applied, Change, ChangeError, ChangeText, Declaration, DiffRange, HistoryEntry, HistoryRange,

@@ -36,6 +36,10 @@ fn a_frozen_plugin_does_all_it_ever_did() {
     host.wait_log("the extra conf", |line| {
         line.is_of("owner") && line.message() == r#"executor init with {"colour": "red"}"#
     });
+    host.wait_log("a processor's extra conf", |line| {
+        line.is_of("reader")
+            && line.message() == r#"processor init with {"colour": "grey"}, all of 1.0: true"#
+    });
     host.send_line("one");
     host.wait_message("owner", "task 1 starts with 1 records");
     host.wait_log("the veto", |line| {
@@ -118,6 +122,10 @@ fn another_layout_is_refused_in_one_line_or_with_the_whole_story() {
         answer["problems"][0]["code"], "layout-mismatch",
         "{answer:#}"
     );
+    let detail = answer["problems"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("as the library sees it:"), "{detail}");
+    let (_, answer) = setup.check_json();
+    assert_eq!(answer["problems"][0]["detail"], Value::Null);
 
     let file = altered.display().to_string();
     let inspected = setup.hotshoe(&["inspect", "--schema", "--verbose", &file]);

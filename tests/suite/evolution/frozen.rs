@@ -14,6 +14,7 @@ const INSTEAD: &str = "\nA plugin in the field was compiled with what stood ther
     - a method or a root field: append it at the end; give the method a default body that answers `unsupported`;\n\
     - a struct or enum by value: never touch it; add a new one, and a new method that takes it;\n\
     - a constant: add a new one; what a value means stays;\n\
+    - then let both sides ask for it: a constant in plugin-api/abi/src/capability.rs, whose header says how;\n\
     - then bump the minor (`version` in plugin-api/abi/Cargo.toml, `ABI_MINOR` in its lib.rs), say so in CHANGELOG.md, and\n  \
     write the new text: HOTSHOE_UPDATE_SNAPSHOTS=1 cargo test -p hotshoe-tests frozen\n\
     Only while the text is a draft (before its release) the last command alone will do.\n";

@@ -12,7 +12,7 @@ use std::{fs, path::Path, process::Command, sync::OnceLock};
 use toml::Table;
 
 /// What is inserted where: file, the text behind which (or in front of which) it goes, and what.
-const GROWTH: [(&str, Place, &str); 9] = [
+const GROWTH: [(&str, Place, &str); 10] = [
     (
         "plugin-api/abi/src/lib.rs",
         Place::Instead("ABI_MINOR: u32 = 0;"),
@@ -24,10 +24,15 @@ const GROWTH: [(&str, Place, &str); 9] = [
         "mod later;\npub use later::{Later, unsupported};\n",
     ),
     (
+        "plugin-api/abi/src/capability.rs",
+        Place::Behind("pub const BASE: "),
+        "\n/// New.\npub const HOST_LATER: Capability = Capability { since_minor: 1 };\n/// New.\n\
+         pub const PROCESSOR_FLUSH: Capability = Capability { since_minor: 1 };",
+    ),
+    (
         "plugin-api/abi/src/host.rs",
         Place::End("pub trait Host:"),
-        "    /// The minor of the host's ABI; a host of 1.0 lacks it, and so is 0.\n    \
-         fn abi_minor(&self) -> u32 {\n        0\n    }\n    /// New.\n    \
+        "    /// New.\n    \
          fn later(&self, later: crate::Later) -> RResult<u64, Failure> {\n        let _ = later;\n        \
          RResult::RErr(crate::unsupported())\n    }\n",
     ),
@@ -56,8 +61,7 @@ const GROWTH: [(&str, Place, &str); 9] = [
         "plugin-api/src/context.rs",
         Place::Before("impl Context {"),
         "impl Context {\n    /// New.\n    pub fn later(&self, value: u64) -> Result<u64> {\n        \
-         from_abi(self.0.host.later(hotshoe_abi::Later { value }))\n    }\n\n    /// Whether a host has what was appended.\n    \
-         pub fn host_minor(&self) -> u32 {\n        self.0.host.abi_minor()\n    }\n}\n\n",
+         from_abi(self.0.host.later(hotshoe_abi::Later { value }))\n    }\n}\n\n",
     ),
     (
         "plugin-api/src/executor.rs",
@@ -121,8 +125,7 @@ fn next() -> &'static Workshop {
         let bare = fs::read_to_string(root.join("tests/src/bare.rs")).unwrap();
         let bare = Place::Behind("impl Host for Bare {").insert(
             &bare,
-            "\n    fn abi_minor(&self) -> u32 {\n        1\n    }\n    \
-             fn later(&self, later: hotshoe_abi::Later) -> RResult<u64, Failure> {\n        \
+            "\n    fn later(&self, later: hotshoe_abi::Later) -> RResult<u64, Failure> {\n        \
              RResult::ROk(later.value * 2)\n    }",
         );
         next.write("host/next/src/bare.rs", &bare);
@@ -207,7 +210,10 @@ fn a_plugin_of_the_next_abi_runs_here_and_uses_defaults() {
     host.close_input();
     host.assert_exit(0);
     let out = String::from_utf8(host.stdout()).unwrap();
-    assert_eq!(out, "one minor 0, later unsupported\n");
+    assert_eq!(
+        out,
+        "one host has later: false (minor 0), later unsupported\n"
+    );
 }
 
 #[test]
@@ -218,7 +224,7 @@ fn a_plugin_of_today_runs_in_the_next_host_and_lacks_what_is_new() {
     );
     assert_eq!(
         said,
-        "abi 1.0.0\ndescribe is missing\nprocess one10\nflush fails with kind 12\n"
+        "abi 1.0.0, has flush: false\ndescribe is missing\nprocess one10\nflush fails with kind 12\n"
     );
 }
 
@@ -231,7 +237,7 @@ fn a_frozen_plugin_runs_in_the_next_host_too() {
     let said = in_next_host(&corpus::library(), r#"{"topic":"bare"}"#);
     assert_eq!(
         said,
-        "abi 1.0.0\ndescribe is missing\nprocess one 10\nflush fails with kind 12\n"
+        "abi 1.0.0, has flush: false\ndescribe is missing\nprocess one 10\nflush fails with kind 12\n"
     );
 }
 
@@ -241,6 +247,6 @@ fn new_with_new_has_all_of_it() {
     let said = in_next_host(&next_plugin(), "{}");
     assert_eq!(
         said,
-        "abi 1.1.0\ndescribe a newcomer\nprocess one minor 1, later 42\nflush 4\n"
+        "abi 1.1.0, has flush: true\ndescribe a newcomer\nprocess one host has later: true (minor 1), later 42\nflush 4\n"
     );
 }

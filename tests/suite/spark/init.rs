@@ -174,7 +174,10 @@ fn a12_extra_conf_goes_to_its_own_executors_and_to_no_one_else() {
     let wanted = ["0", "1"].into_iter().flat_map(|id| {
         [
             format!("a executor {id} note extra bar=baz,foo=bar"),
+            // A processor is not handed it, and asks; that of `c` finds none.
+            format!("a processor {id} note extra bar=baz,foo=bar"),
             format!("a.b executor {id} note extra k=v-of-a-b"),
+            format!("a.b processor {id} note extra k=v-of-a-b"),
             format!("c executor {id} note extra"),
         ]
     });

@@ -45,7 +45,8 @@ const PARTS: [(&str, &[&str], &[&str]); 6] = [
     (
         "host/src/services/",
         &["backend", "stream", "runtime", "front"],
-        &["hotshoe_loader"],
+        // The memory that cells and the epoch word stand in is mapped there, and nowhere else.
+        &[],
     ),
     ("host/src/backend/", &["stream", "runtime", "front"], &[]),
     (

@@ -7,7 +7,7 @@ use std::fs;
 use toml::{Table, Value as Toml};
 
 /// Licence expressions that a dependency may have: all of them let Hotshoe be used under its own.
-const LICENSES: [&str; 18] = [
+const LICENSES: [&str; 20] = [
     "MIT OR Apache-2.0",
     "Apache-2.0 OR MIT",
     "MIT/Apache-2.0",
@@ -22,6 +22,8 @@ const LICENSES: [&str; 18] = [
     "MIT OR Apache-2.0 OR BSD-1-Clause",
     "MIT AND BSD-3-Clause",
     "Unlicense OR MIT",
+    "Zlib OR Apache-2.0 OR MIT",
+    "Apache-2.0 OR BSD-3-Clause",
     "Unlicense/MIT",
     "BSD-2-Clause OR Apache-2.0 OR MIT",
     "MIT OR Apache-2.0 OR LGPL-2.1-or-later",

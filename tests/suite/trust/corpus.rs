@@ -12,6 +12,11 @@ pub(crate) const MANIFEST: &str = "HOTSHOE-MANIFEST 1\nname=hostile\nversion=1.0
 /// A variable as long as the header that belongs there, full of garbage.
 pub(crate) const GARBAGE: &str = "char hotshoe_root_module_hostile[512] = \"garbage\";\n";
 
+/// A header that is right to look at, and that a constructor spoils: nothing but opening it shows.
+pub(crate) const SPOILED: &str = "struct { char magic[32]; unsigned version[2]; const char *words[14]; } \
+    hotshoe_root_module_hostile = { \"abi stable library for Rust     \", { 0, 11 }, { [0 ... 13] = \"x\" } };\n\
+    __attribute__((constructor)) static void spoil(void) { hotshoe_root_module_hostile.magic[0] = 7; }\n";
+
 const CANARY: &str = "#include <fcntl.h>\n#include <unistd.h>\n\
     __attribute__((constructor)) static void sing(void) {\n\
     int mark = open(MARKER, O_CREAT | O_WRONLY, 0600); write(mark, \"sang\", 4); close(mark); }\n";
@@ -74,7 +79,7 @@ impl Corpus {
 
     /// Small plugins that are built differently, as bytes: what a parser is fed with.
     pub(crate) fn assortment(&self) -> Vec<Vec<u8>> {
-        let source = format!("{}{GARBAGE}__thread char local[9];\n", stamp(MANIFEST));
+        let source = format!("{}{SPOILED}__thread char local[9];\n", stamp(MANIFEST));
         let built: [(&str, &[&str]); 4] = [
             ("gnu.so", &["-Wl,--hash-style=gnu"]),
             (

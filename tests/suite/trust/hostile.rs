@@ -4,7 +4,7 @@
 //! All of them go through the real binary at once, as the entries of one configuration: `check` tells all refusals in one pass.
 
 use super::corpus::{
-    Corpus, Dice, GARBAGE, MANIFEST, core_file, number, patched, sections, segment,
+    Corpus, Dice, GARBAGE, MANIFEST, SPOILED, core_file, number, patched, sections, segment,
 };
 use hotshoe_tests::{Entry, Setup, artifacts};
 use std::{
@@ -91,9 +91,9 @@ fn place() -> (Setup, Corpus) {
     (setup, corpus)
 }
 
-/// A plugin but for its header, in bytes and as a file; its canary is silent as long as nobody opens it.
-fn garbage(corpus: &Corpus) -> (PathBuf, Vec<u8>) {
-    let path = corpus.plugin("libgarbage.so", MANIFEST, GARBAGE);
+/// A plugin to look at, in bytes and as a file; its canary is silent as long as nobody opens it.
+fn sound(corpus: &Corpus) -> (PathBuf, Vec<u8>) {
+    let path = corpus.plugin("libsound.so", MANIFEST, SPOILED);
     let bytes = fs::read(&path).unwrap();
     (path, bytes)
 }
@@ -101,7 +101,7 @@ fn garbage(corpus: &Corpus) -> (PathBuf, Vec<u8>) {
 #[test]
 fn what_is_no_library_earns_its_code() {
     let (setup, corpus) = place();
-    let (_, good) = garbage(&corpus);
+    let (_, good) = sound(&corpus);
     let mut table = Table::default();
     let mut add = |path: PathBuf, code| table.add(path, code);
 
@@ -169,7 +169,7 @@ fn noise(len: usize) -> Vec<u8> {
 #[test]
 fn libraries_that_are_no_plugin_for_this_host_earn_their_code() {
     let (setup, corpus) = place();
-    let (_, good) = garbage(&corpus);
+    let (_, good) = sound(&corpus);
     let mut table = Table::default();
     let mut add = |path: PathBuf, code| table.add(path, code);
 
@@ -218,6 +218,18 @@ fn libraries_that_are_no_plugin_for_this_host_earn_their_code() {
             "extern char hotshoe_root_module_hostile[512]; char *at = hotshoe_root_module_hostile;",
         ),
         ("bss", "char hotshoe_root_module_hostile[1 << 20];"),
+        ("garbage", GARBAGE),
+        ("zeros", &*GARBAGE.replace("\"garbage\"", "{0, 1}")),
+        (
+            "ones",
+            &*GARBAGE.replace("\"garbage\"", "{[0 ... 511] = -1}"),
+        ),
+        // The right first words, of a format that does not exist; and pointers that lead nowhere.
+        ("unheard", &*SPOILED.replace("{ 0, 11 }", "{ 0, 12 }")),
+        (
+            "nowhere",
+            &*SPOILED.replace("= \"x\"", "= (const char *)0x10"),
+        ),
     ] {
         add(
             corpus.plugin(&format!("{name}.so"), MANIFEST, source),
@@ -230,7 +242,7 @@ fn libraries_that_are_no_plugin_for_this_host_earn_their_code() {
 #[test]
 fn a_library_that_was_cut_off_is_truncated_wherever_it_was() {
     let (setup, corpus) = place();
-    let (_, good) = garbage(&corpus);
+    let (_, good) = sound(&corpus);
     let mut cuts: Vec<usize> = Vec::new();
     for section in sections(&good) {
         cuts.extend([section.offset, section.offset + section.len, section.header]);
@@ -271,7 +283,7 @@ fn of_header_byte(at: usize) -> Option<&'static str> {
 #[test]
 fn every_flipped_byte_of_the_header_earns_its_code() {
     let (setup, corpus) = place();
-    let (_, good) = garbage(&corpus);
+    let (_, good) = sound(&corpus);
     let mut table = Table::default();
     let mut harmless = Vec::new();
     for at in 0..64 {
@@ -285,7 +297,7 @@ fn every_flipped_byte_of_the_header_earns_its_code() {
     table.judge(&setup, &corpus);
 
     // The rest is nobody's business here: the system's loader refuses some, without running anything, and ignores others; then
-    // the garbage where the plugin's header should be is what the file is refused for.
+    // the header that a constructor spoiled is what the file is refused for.
     for (at, path) in harmless {
         setup.entries(STREAM, &[Entry::of("bad", &path)]);
         let run = setup.run();
@@ -302,7 +314,7 @@ fn every_flipped_byte_of_the_header_earns_its_code() {
 #[test]
 fn sections_and_segments_that_lie_earn_their_code() {
     let (setup, corpus) = place();
-    let (_, good) = garbage(&corpus);
+    let (_, good) = sound(&corpus);
     let mut table = Table::default();
     let all = sections(&good);
     let of = |name: &str| all.iter().find(|section| section.name == name).unwrap();
@@ -408,40 +420,24 @@ fn loads(elf: &[u8]) -> usize {
         .count()
 }
 
-/// Nothing in the bytes of this one is wrong but what only the open library shows. It was opened, so its canary sings: the
-/// proof that the canary of all the others could have.
+/// Nothing in the bytes of this one is wrong: only the open library shows it. It was opened, so its canary sings: the proof
+/// that the canary of all the others could have.
 #[test]
-fn a_header_of_garbage_is_refused_once_the_library_is_open() {
+fn a_header_that_is_spoiled_while_it_opens_is_refused_then() {
     let (setup, corpus) = place();
-    let magic = "abi stable library for Rust     ";
-    for (name, header) in [
-        ("garbage", GARBAGE.to_owned()),
-        ("zeros", GARBAGE.replace("\"garbage\"", "{0, 1}")),
-        ("ones", {
-            let ones = vec!["-1"; 512].join(",");
-            GARBAGE.replace("\"garbage\"", &format!("{{{ones}}}"))
-        }),
-        // The right first word, of a format that does not exist.
-        (
-            "magic",
-            GARBAGE.replace("garbage", &format!("{magic}\\xff\\xff\\xff\\xff")),
-        ),
-    ] {
-        let path = corpus.plugin(&format!("{name}.so"), MANIFEST, &header);
-        setup.entries(STREAM, &[setup.misbehave("good"), Entry::of("bad", &path)]);
-        let run = setup.run();
-        run.assert_code(3);
-        assert_eq!(run.error_code(), "no-entry", "{run:#?}");
-        let error = run.error();
-        assert!(
-            error.contains("`bad`") && error.contains(&path.display().to_string()),
-            "{error}"
-        );
-        assert!(!run.stderr.contains("panicked"), "{run:#?}");
-        assert!(corpus.marker().exists(), "{name} was not opened");
-        fs::remove_file(corpus.marker()).unwrap();
-        // Nobody's init ran.
-        let lines = setup.trace().lines();
-        assert!(!lines.iter().any(|line| line.call == "init"), "{lines:?}");
-    }
+    let (path, _) = sound(&corpus);
+    setup.entries(STREAM, &[setup.misbehave("good"), Entry::of("bad", &path)]);
+    let run = setup.run();
+    run.assert_code(3);
+    assert_eq!(run.error_code(), "no-entry", "{run:#?}");
+    let error = run.error();
+    assert!(
+        error.contains("`bad`") && error.contains(&path.display().to_string()),
+        "{error}"
+    );
+    assert!(!run.stderr.contains("panicked"), "{run:#?}");
+    assert!(corpus.marker().exists(), "it was not opened");
+    // Nobody's init ran.
+    let lines = setup.trace().lines();
+    assert!(!lines.iter().any(|line| line.call == "init"), "{lines:?}");
 }

@@ -1,7 +1,10 @@
 //! Lock and signatures through the real binary: what they pin is what runs, what they do not fit runs nothing, and every
 //! command of `docs/provenance.md` does what it says there.
 
-use hotshoe_tests::{Entry, Finished, Setup, artifacts, assert_snapshot};
+use hotshoe_tests::{
+    Entry, Finished, Setup, artifacts, assert_snapshot,
+    tour::{Step, Tour},
+};
 use std::{
     ffi::OsString,
     fs,
@@ -210,7 +213,8 @@ const BRINGS: &str = r#"
 #define MANIFEST "HOTSHOE-MANIFEST 1\nname=brings\nversion=0.1.0\nabi=1.0.0\nsymbol=hotshoe_root_module_brings\n" \
     "components=driver\npanic=unwind\nprofile=debug\ntarget=x86_64-unknown-linux-gnu\nEND\n"
 __attribute__((section(".hotshoe"), used)) static const char manifest[sizeof(MANIFEST) - 1] = MANIFEST;
-const char hotshoe_root_module_brings[1024] = {1};
+struct { char magic[32]; unsigned version[2]; const char *words[14]; } hotshoe_root_module_brings =
+    { "abi stable library for Rust     ", { 0, 11 }, { [0 ... 13] = "x" } };
 int beside(void);
 int call(void) { return beside(); }
 "#;
@@ -777,75 +781,111 @@ fn without_chance(text: &str, setup: &Setup) -> String {
         .collect()
 }
 
-/// Each `sh` block is run where `hotshoe.toml` lies; a `text` block below it is what it prints, `…` standing for anything.
+/// Each `toml` block is the configuration from there on.
 #[test]
 fn the_commands_of_the_document_do_what_it_says() {
-    let setup = with_libraries(&["geoip"]);
-    entries(&setup, "", &["geoip"]);
-    let document = artifacts::workspace_root().join("docs/provenance.md");
-    let document = fs::read_to_string(document).unwrap();
-    let mut printed: Option<String> = None;
-    let (mut run, mut compared) = (0, 0);
-    for block in document.split("```").skip(1).step_by(2) {
-        let (kind, text) = block.split_once('\n').unwrap();
-        match kind {
-            "sh" => {
-                printed = Some(shell(&setup, text));
-                run += 1;
-            }
-            "text" => {
-                let printed = printed.take().expect("a command above");
-                let fits = text.lines().count() == printed.lines().count()
-                    && text
-                        .lines()
-                        .zip(printed.lines())
-                        .all(|(shown, line)| fits(shown, line));
-                assert!(fits, "the document says\n{text}\nand it prints\n{printed}");
-                compared += 1;
-            }
-            "toml" => {
-                let text = format!("{text}\n");
-                entries(&setup, &text, &["geoip"]);
-            }
-            other => panic!("an unknown block, {other}"),
-        }
-    }
-    assert!(
-        run >= 5 && compared >= 2,
-        "{run} commands, {compared} answers"
-    );
-}
-
-#[track_caller]
-fn shell(setup: &Setup, text: &str) -> String {
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("set -e\n{text}"));
-    setup.place(&mut command);
+    let mut setup = with_libraries(&["geoip"]);
     let folder = artifacts::hotshoe().parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(folders).unwrap());
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let printed = [output.stdout, output.stderr].concat();
-    let printed = String::from_utf8(printed).unwrap();
-    assert!(output.status.success(), "{text}\n{printed}");
-    printed
+    setup.variable("PATH", std::env::join_paths(folders).unwrap());
+    entries(&setup, "", &["geoip"]);
+    let document = artifacts::workspace_root().join("docs/provenance.md");
+    let document = fs::read_to_string(document).unwrap();
+    let mut tour = Tour::new(&setup);
+    tour.walk(
+        &document,
+        |_, _| Step::Run,
+        |block| {
+            assert_eq!(block.kind, "toml", "an unknown block: {}", block.text);
+            entries(&setup, &block.text, &["geoip"]);
+        },
+    );
+    for command in [
+        "lock",
+        "lock --check",
+        "check --locked",
+        "keygen",
+        "sign",
+        "verify",
+    ] {
+        let shown = format!("hotshoe {command} ");
+        let shown = tour.commands.iter().any(|line| line.contains(&shown));
+        assert!(shown, "`hotshoe {command}` is in no block");
+    }
 }
 
-fn fits(shown: &str, mut line: &str) -> bool {
-    let mut parts = shown.split('…');
-    let Some(rest) = line.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
+/// Whoever may write the lock or a key that is trusted decides what runs: then neither is one. A configuration that everybody
+/// may change is a warning: an operator may have no say in where it lies.
+#[test]
+fn what_everybody_may_write_pins_nothing_and_vouches_for_nobody() {
+    let setup = with_libraries(&["a"]);
+    let key = keygen(&setup, "key");
+    sign(&setup, "key", &path_of(&setup, "a"));
+    entries(&setup, &signed_by(&[&key]), &["a"]);
+    lock(&setup);
+    accepted(&setup, &["--locked"]);
+    let chmod = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    line = rest;
-    let parts: Vec<&str> = parts.collect();
-    for (index, part) in parts.iter().enumerate() {
-        let last = index + 1 == parts.len();
-        match (last, line.find(part)) {
-            (true, _) => return line.ends_with(part),
-            (false, Some(at)) => line = &line[at + part.len()..],
-            (false, None) => return false,
+    let told = |code: &str, what: &Path| {
+        for command in ["check", "run"] {
+            let finished = setup.hotshoe(&["--log-format", "json", command, "hotshoe.toml"]);
+            finished.assert_code(2);
+            assert_eq!(finished.error_code(), code, "{finished:#?}");
+            let problem = &finished.problems(code)[0];
+            let fix = format!("chmod o-w {}", what.display());
+            assert_eq!(problem.text_of("fix"), fix, "{finished:#?}");
+            assert_ne!(problem.text_of("wanted"), "", "{finished:#?}");
         }
+        assert_eq!(setup.trace().text(), "");
+    };
+    let lock_file = lock_path(&setup);
+    chmod(&lock_file, 0o646);
+    told("lock-writable-by-others", &lock_file);
+    let compared = setup.hotshoe(&["--log-format", "json", "lock", "--check", "hotshoe.toml"]);
+    compared.assert_code(2);
+    assert_eq!(compared.error_code(), "lock-writable-by-others");
+    chmod(&lock_file, 0o664);
+    accepted(&setup, &["--locked"]);
+
+    chmod(&key, 0o666);
+    told("key-writable-by-others", &key);
+    let verified = setup.hotshoe(&[
+        "--log-format",
+        "json",
+        "verify",
+        "--key",
+        "key.pub",
+        "plugins/liba.so",
+    ]);
+    verified.assert_code(2);
+    assert_eq!(verified.error_code(), "key-writable-by-others");
+    chmod(&key, 0o644);
+
+    let config = setup.config_path();
+    chmod(&config, 0o666);
+    let warned = setup.hotshoe(&["--log-format", "json", "check", "hotshoe.toml"]);
+    warned.assert_code(0);
+    let warnings = warned.problems("config-writable-by-others");
+    assert_eq!(warnings.len(), 1, "{warned:#?}");
+    assert!(
+        warnings[0].sentence().starts_with("warning["),
+        "{warned:#?}"
+    );
+    chmod(&config, 0o644);
+
+    // A folder that everybody may write to is as good as the files in it.
+    let folder = setup.folder();
+    let mode = fs::metadata(&folder).unwrap().permissions().mode();
+    chmod(&folder, 0o777);
+    let run = setup.hotshoe(&["--log-format", "json", "run", "hotshoe.toml"]);
+    chmod(&folder, mode);
+    for code in [
+        "lock-writable-by-others",
+        "key-writable-by-others",
+        "writable-by-others",
+    ] {
+        assert_eq!(run.problems(code).len(), 1, "{code} in {run:#?}");
     }
-    line.is_empty()
 }

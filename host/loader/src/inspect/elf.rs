@@ -4,6 +4,7 @@
 //! each has its limit: `object`'s own lookups trust shift counts and string lengths that a hostile file may choose.
 
 mod lookup;
+mod relocations;
 
 use super::{InspectFault, Inspection, Platform, text_at};
 use crate::error::printable;
@@ -395,6 +396,7 @@ impl<'data, E: FileHeader<Endian = Endianness>> Image<'data, E> {
                 table,
                 strings,
                 symbol: manifest.symbol.as_bytes(),
+                relocations: relocations::Tables::of(&dynamics),
             };
             inspection.entry = match (value(elf::DT_GNU_HASH), value(elf::DT_HASH)) {
                 (Some(address), _) => self.at_address(address).and_then(|hash| lookup.gnu(hash)),

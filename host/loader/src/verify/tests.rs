@@ -24,13 +24,22 @@ fn machine() -> Machine {
 fn good() -> Inspection {
     let mut inspection = inspection_of(MANIFEST);
     let size_bytes = size_of::<LibHeader>() as u64;
-    inspection.entry = Some(EntrySymbol {
-        kind: SymbolKind::Data,
-        size_bytes,
-        mapped: true,
-    });
+    inspection.entry = Some(entry(SymbolKind::Data, size_bytes));
     inspection.glibc_needed = Some((2, 34));
     inspection
+}
+
+/// A variable that begins like a header.
+fn entry(kind: SymbolKind, size_bytes: u64) -> EntrySymbol {
+    let header = AbiHeader::VALUE;
+    let numbers = [header.abi_major, header.abi_minor].map(u32::to_ne_bytes);
+    EntrySymbol {
+        kind,
+        size_bytes,
+        mapped: true,
+        addresses: Some(HEADER_ADDRESSES),
+        head: [&header.magic_string[..], &numbers[0], &numbers[1]].concat(),
+    }
 }
 
 fn inspection_of(manifest: &str) -> Inspection {
@@ -183,40 +192,44 @@ fn every_judgement_has_its_text() {
 #[test]
 fn an_entry_must_be_a_variable_that_is_all_there() {
     let size_bytes = size_of::<LibHeader>() as u64;
-    for (entry, found) in [
+    let data = || entry(SymbolKind::Data, size_bytes);
+    let mut cases = vec![
+        (entry(SymbolKind::Function, size_bytes), "a function"),
         (
-            EntrySymbol {
-                kind: SymbolKind::Function,
-                size_bytes,
-                mapped: true,
-            },
-            "a function",
-        ),
-        (
-            EntrySymbol {
-                kind: SymbolKind::ThreadLocal,
-                size_bytes,
-                mapped: true,
-            },
+            entry(SymbolKind::ThreadLocal, size_bytes),
             "a thread-local variable",
         ),
-        (
-            EntrySymbol {
-                kind: SymbolKind::Data,
-                size_bytes: 8,
-                mapped: true,
-            },
-            "a variable of 8 bytes",
-        ),
-        (
-            EntrySymbol {
-                kind: SymbolKind::Data,
-                size_bytes,
-                mapped: false,
-            },
-            "a variable outside of what is loaded",
-        ),
-    ] {
+        (entry(SymbolKind::Data, 8), "a variable of 8 bytes"),
+    ];
+    let mut add = |change: fn(&mut EntrySymbol), found| {
+        let mut entry = data();
+        change(&mut entry);
+        cases.push((entry, found));
+    };
+    add(
+        |it| it.mapped = false,
+        "a variable outside of what is loaded",
+    );
+    add(
+        |it| it.head[..3].copy_from_slice(b"AB\n"),
+        "`AB\\n stable library for Rust     ` 0.11",
+    );
+    add(|it| it.head = vec![0; 40], "`` 0.0");
+    add(
+        |it| it.head[36] = 12,
+        "`abi stable library for Rust     ` 0.12",
+    );
+    add(
+        |it| it.head[32] = 1,
+        "`abi stable library for Rust     ` 1.11",
+    );
+    // Shorter than any header: the file ends in it.
+    add(
+        |it| it.head.truncate(35),
+        "`abi stable library for Rust     ` 0.0",
+    );
+    add(|it| it.addresses = Some(7), "one with 7");
+    for (entry, found) in cases {
         let mut inspection = good();
         inspection.entry = Some(entry);
         let refusal = judged(&inspection, &Policy::default()).expect_err(found);
@@ -225,6 +238,12 @@ fn an_entry_must_be_a_variable_that_is_all_there() {
             (RefusalCode::NoEntry, found)
         );
     }
+    // Relocations of a kind that is not read are left to the system's loader.
+    let mut inspection = good();
+    let mut entry = data();
+    entry.addresses = None;
+    inspection.entry = Some(entry);
+    judged(&inspection, &Policy::default()).expect("accepted");
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Workshop {
         out
     }
 
-    /// A library with a canary, a manifest and a header-sized variable full of garbage: refused at the handshake, not before.
+    /// A library with a canary, a manifest, and a header as [`spoiled_entry`] makes it.
     pub(crate) fn plugin(&self, name: &str, manifest: &str, entry: &str, args: &[&str]) -> PathBuf {
         let text = manifest.replace('\n', "\\n");
         let manifest = format!(
@@ -82,15 +82,29 @@ impl Workshop {
         )
     }
 
-    pub(crate) fn garbage(&self, name: &str, manifest: &str) -> PathBuf {
-        self.plugin(name, manifest, &garbage_entry(), &[])
+    /// Right to look at, refused at the handshake, not before.
+    pub(crate) fn spoiled(&self, name: &str, manifest: &str) -> PathBuf {
+        self.plugin(name, manifest, &spoiled_entry(), &[])
     }
 }
 
-pub(crate) fn garbage_entry() -> String {
+/// A header whose first bytes and addresses are in order in the file, and that a constructor spoils.
+pub(crate) fn spoiled_entry() -> String {
     format!(
-        "char hotshoe_root_module_fixture[{}] = {{7}};\n",
-        size_of::<LibHeader>()
+        "{}__attribute__((constructor)) static void spoil(void) {{ hotshoe_root_module_fixture.magic[0] = 7; }}\n",
+        entry_of("abi stable library for Rust     ", "0, 11", HEADER_WORDS)
+    )
+}
+
+/// What follows the magic and the two numbers of a header.
+pub(crate) const HEADER_WORDS: usize = (size_of::<LibHeader>() - 40) / size_of::<usize>();
+
+/// A variable as long as a header, with so many addresses in it.
+pub(crate) fn entry_of(magic: &str, version: &str, addresses: usize) -> String {
+    let texts = vec!["\"x\""; addresses].join(", ");
+    format!(
+        "struct {{ char magic[32]; unsigned version[2]; const char *words[{HEADER_WORDS}]; }} \
+         hotshoe_root_module_fixture = {{ \"{magic}\", {{ {version} }}, {{ {texts} }} }};\n"
     )
 }
 

@@ -44,7 +44,7 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -126,6 +126,13 @@ impl Isolated {
 
     fn start(&self, verified: &Verified, limits: LimitsSpec) -> Start {
         let (run, deadlines) = (&self.services.run, &self.info.deadlines);
+        let mut sandbox = self.launch.sandbox.clone();
+        if let (SandboxSpec::Walled(walls), Some(folder)) =
+            (&mut sandbox, verified.staged.file().and_then(Path::parent))
+        {
+            // Its own private copy, and the neighbours beside it.
+            walls.read.push(folder.into());
+        }
         Start {
             instance: self.info.name.clone(),
             run: RunData {
@@ -154,7 +161,7 @@ impl Isolated {
                 abi: verified.manifest.abi_text(),
             },
             log_level: crate::services::log::level(),
-            sandbox: self.launch.sandbox.clone(),
+            sandbox,
             limits,
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn check(
         let answer = json!({
             "file": file.display().to_string(),
             "ok": exit == ExitCode::Clean,
-            "problems": problems,
+            "problems": problems.iter().map(|problem| in_json(problem, verbose)).collect::<Vec<_>>(),
             "merged": merged.as_ref().map(Merged::json),
         });
         report::out(&format!("{answer:#}\n"));
@@ -49,6 +49,15 @@ pub(super) fn check(
         report::out(&merged.table());
     }
     exit
+}
+
+/// A problem as a script reads it; the long story only where it was asked for.
+fn in_json(problem: &Problem, verbose: bool) -> Value {
+    let mut told = json!(problem);
+    if let Some(detail) = problem.detail.as_ref().filter(|_| verbose) {
+        told["detail"] = detail.as_str().into();
+    }
+    told
 }
 
 /// Loads every plugin as far as a start does before the first init.

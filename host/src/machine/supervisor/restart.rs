@@ -3,15 +3,15 @@
 //! A restart is the calls of a start, one after another, on that instance alone; then every executor that is up makes its
 //! parts of it anew. Nothing of a new life is begun before the last call of the old one has returned, which every call of
 //! a dead worker does, so no late answer is taken for the new life's. Answers of executors may come late: those are told
-//! apart by what they were ordered for.
+//! apart by what they were ordered for (`revive.rs`).
 //!
 //! Deaths are forgiven up to a number within a time; one more quarantines. A life that is killed, or dies, is owed no
 //! shutdown. While tasks are drained an instance is still brought back, for records that were read wait for it; once
 //! executors are being stopped nothing is. Never waits for a worker: whoever was killed and does not end is left behind.
 
 use super::{
-    Answer, Call, Death, Driver, Effect, ExecutorId, ExecutorState, InstanceId, InstanceState,
-    Phase, State, Supervisor, Timer, as_warning, human, instances::declined_processor,
+    Answer, Call, Death, Driver, Effect, ExecutorId, InstanceId, Phase, State, Supervisor, Timer,
+    as_warning, human, instances::declined_processor, revive::Revive,
 };
 use crate::error::{Blame, ExitCode, Problem};
 use std::{collections::BTreeMap, time::Duration};
@@ -24,9 +24,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const POISONS_PER_MINUTE_MAX: usize = 10;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// What making parts anew on an executor may take beyond their init. The watchdog speaks first.
-const REVIVE_MARGIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
@@ -53,7 +50,7 @@ pub(super) enum Life {
 
 /// When a life failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub(super) enum When {
     InService,
     /// In a restart, before it was ready again.
     Starting,
@@ -64,15 +61,6 @@ enum When {
 struct Failure {
     serial: u32,
     when: When,
-}
-
-/// Making parts anew, ordered of an executor and not answered.
-#[derive(Debug)]
-struct Revive {
-    /// Ordered in this life; else the answer may be about another one, and only then is it ordered for this.
-    fresh: bool,
-    /// Its time is over: the instance serves without that executor until it answers.
-    late: bool,
 }
 
 /// What is known of an instance's lives.
@@ -101,7 +89,7 @@ pub(super) struct Restarts {
     serials: u32,
     /// Deaths to come that are taken back already: a poison record may be told before its last death.
     pub(super) pardons: u32,
-    revives: BTreeMap<ExecutorId, Revive>,
+    pub(super) revives: BTreeMap<ExecutorId, Revive>,
 }
 
 impl Restarts {
@@ -157,7 +145,7 @@ impl Restarts {
 }
 
 impl Supervisor {
-    fn restarts(&mut self, id: InstanceId) -> &mut Restarts {
+    pub(super) fn restarts(&mut self, id: InstanceId) -> &mut Restarts {
         &mut self.instances[id.0].restarts
     }
 
@@ -167,12 +155,12 @@ impl Supervisor {
         plan.is_some_and(|plan| plan.isolated)
     }
 
-    fn life(&self, id: InstanceId) -> Life {
+    pub(super) fn life(&self, id: InstanceId) -> Life {
         self.instances[id.0].restarts.life
     }
 
     /// Dead instances are brought back until executors are being stopped: what was read waits for them.
-    fn restarts_allowed(&self) -> bool {
+    pub(super) fn restarts_allowed(&self) -> bool {
         !matches!(
             self.phase,
             Phase::StoppingExecutors | Phase::StoppingDrivers | Phase::Finished
@@ -194,12 +182,7 @@ impl Supervisor {
         starting && (0..self.instances.len()).any(|place| self.down(InstanceId(place)))
     }
 
-    pub(super) fn any_reviving(&self) -> bool {
-        let reviving = |id: &InstanceId| self.life(*id) == Life::Reviving;
-        self.ids().any(|id| reviving(&id))
-    }
-
-    fn ids(&self) -> impl Iterator<Item = InstanceId> + use<> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = InstanceId> + use<> {
         (0..self.instances.len()).map(InstanceId)
     }
 
@@ -289,16 +272,6 @@ impl Supervisor {
         owed
     }
 
-    fn outdate_revives(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
-        for (executor, revive) in &mut self.restarts(id).revives {
-            revive.fresh = false;
-            // So that it holds up nobody; should it be waited for again, its timer is armed again.
-            if !std::mem::replace(&mut revive.late, true) {
-                effects.push(Effect::Disarm(Timer::Revive(*executor, id)));
-            }
-        }
-    }
-
     /// Whether the driver may still be called for its shutdown; a worker that is being killed is as good as dead.
     pub(super) fn killed(&self, id: InstanceId) -> bool {
         self.instances[id.0].restarts.killed
@@ -379,19 +352,24 @@ impl Supervisor {
     }
 
     /// A life failed: counts it, and brings the instance back or gives it up.
-    fn fail_life(
+    pub(super) fn fail_life(
         &mut self,
         id: InstanceId,
         problem: Problem,
         when: When,
         effects: &mut Vec<Effect>,
     ) {
-        self.drop_life(id, effects);
         if !self.restarts_allowed() {
-            self.restarts(id).life = Life::Dead { counted: true };
+            // A driver whose init had returned well is owed its shutdown, as long as its worker lives.
+            let restarts = self.restarts(id);
+            restarts.life = match restarts.worker {
+                true => Life::Up,
+                false => Life::Dead { counted: true },
+            };
             effects.push(Effect::Report(as_warning(problem)));
             return;
         }
+        self.drop_life(id, effects);
         let policy = self.plan_of(id).restart;
         let restarts = self.restarts(id);
         let pardoned = when == When::InService && restarts.pardons > 0;
@@ -522,15 +500,7 @@ impl Supervisor {
             self.order(id, next, effects);
             return;
         }
-        self.restarts(id).life = Life::Reviving;
-        if self.plan_of(id).parts.on_executors() {
-            let up = self.executors.iter();
-            let up = up.filter(|(_, executor)| executor.state == ExecutorState::Up);
-            for executor in up.map(|(executor, _)| *executor).collect::<Vec<_>>() {
-                self.revive(executor, id, effects);
-            }
-        }
-        self.finish_restart(id);
+        self.revive_everywhere(id, effects);
     }
 
     /// It said "not for this host", and had not when it was first asked.
@@ -548,161 +518,6 @@ impl Supervisor {
             let problem = declined_processor(&self.plan_of(id).name, &reason);
             self.fail_host(problem, effects);
         }
-    }
-
-    fn revive_deadline(&self, id: InstanceId) -> Duration {
-        let plan = self.plan_of(id);
-        let parts = u32::from(plan.parts.executor) + u32::from(plan.parts.processor);
-        plan.init * parts + REVIVE_MARGIN
-    }
-
-    /// What an executor may still have to make before it comes to its stop.
-    pub(super) fn revives_of(&self, executor: ExecutorId) -> Duration {
-        let owing = |id: &InstanceId| {
-            self.instances[id.0]
-                .restarts
-                .revives
-                .contains_key(&executor)
-        };
-        self.ids()
-            .filter(owing)
-            .map(|id| self.revive_deadline(id))
-            .sum()
-    }
-
-    /// Orders parts made anew, or waits first for the answer to an earlier order.
-    fn revive(&mut self, executor: ExecutorId, id: InstanceId, effects: &mut Vec<Effect>) {
-        let within = self.revive_deadline(id);
-        effects.push(Effect::Arm(Timer::Revive(executor, id), within));
-        let revives = &mut self.restarts(id).revives;
-        if let Some(earlier) = revives.get_mut(&executor) {
-            earlier.late = false;
-            return;
-        }
-        let (fresh, late) = (true, false);
-        revives.insert(executor, Revive { fresh, late });
-        effects.push(Effect::Revive(executor, id));
-    }
-
-    pub(super) fn revived(
-        &mut self,
-        executor: ExecutorId,
-        id: InstanceId,
-        outcome: Result<(), Problem>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(revive) = self.restarts(id).revives.remove(&executor) else {
-            return;
-        };
-        if !revive.late {
-            effects.push(Effect::Disarm(Timer::Revive(executor, id)));
-        }
-        let lives = matches!(self.life(id), Life::Up | Life::Reviving);
-        if !lives || self.instances[id.0].out || !self.restarts_allowed() {
-            return;
-        }
-        match outcome {
-            _ if !revive.fresh => self.revive(executor, id, effects),
-            Ok(()) => self.finish_restart(id),
-            Err(problem) => self.fail_life(id, problem, When::Starting, effects),
-        }
-    }
-
-    /// An executor has not made its parts anew in time. It may be busy with another's call, which is not this one's fault:
-    /// the instance serves without it meanwhile.
-    pub(super) fn revive_overran(
-        &mut self,
-        executor: ExecutorId,
-        id: InstanceId,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self.restarts(id).revives.get_mut(&executor) {
-            Some(revive) if !revive.late => revive.late = true,
-            _ => return,
-        }
-        let within = human(self.revive_deadline(id));
-        let name = &self.plan_of(id).name;
-        let headline = format!(
-            "plugin `{name}`: executor {} has not made its parts anew within {within}",
-            executor.0
-        );
-        let problem = Problem::warning("revive-timeout", headline)
-            .wanted(format!("new parts within {within} of the restart"))
-            .found("no answer; the instance serves without that executor until there is one")
-            .fix("find out which call keeps that executor busy");
-        effects.push(Effect::Report(problem));
-        self.finish_restart(id);
-    }
-
-    /// The restart is over once no executor has parts of an old life that it could use.
-    fn finish_restart(&mut self, id: InstanceId) {
-        let restarts = &self.instances[id.0].restarts;
-        let (number, revives) = (restarts.number, &restarts.revives);
-        // One that is being started answers soon, and is then given new parts or started again.
-        let mut executors = self.executors.values();
-        let outdated = executors.any(|executor| {
-            let made = executor.lives.get(&id);
-            executor.state == ExecutorState::Starting && made.is_some_and(|life| *life != number)
-        });
-        if restarts.life != Life::Reviving || outdated || revives.values().any(|one| !one.late) {
-            return;
-        }
-        let instance = self.instance(id);
-        instance.restarts.life = Life::Up;
-        match instance.state {
-            State::Hung => instance.resumes = State::Ready,
-            _ => self.set(id, State::Ready, None),
-        }
-    }
-
-    /// An executor came to rest after a start: instances that were restarted meanwhile have it make their parts anew, or
-    /// wait for it no longer.
-    pub(super) fn executor_settled(&mut self, executor: ExecutorId, effects: &mut Vec<Effect>) {
-        for id in self.ids() {
-            if self.life(id) != Life::Reviving || self.instances[id.0].out {
-                continue;
-            }
-            let number = self.instances[id.0].restarts.number;
-            let outdated = self.executors.get(&executor).is_some_and(|executor| {
-                let made = executor.lives.get(&id);
-                executor.state == ExecutorState::Up && made.is_some_and(|life| *life != number)
-            });
-            if outdated {
-                self.revive(executor, id, effects);
-            }
-            self.finish_restart(id);
-        }
-    }
-
-    /// An executor's thread does not come back, nor its answers.
-    pub(super) fn executor_lost(&mut self, executor: ExecutorId, effects: &mut Vec<Effect>) {
-        for id in self.ids() {
-            let revive = self.restarts(id).revives.remove(&executor);
-            if revive.is_some_and(|revive| !revive.late) {
-                effects.push(Effect::Disarm(Timer::Revive(executor, id)));
-            }
-            if !self.instances[id.0].out {
-                self.finish_restart(id);
-            }
-        }
-    }
-
-    /// Why the executor's start is no fault of its own: the parts that failed it belong to a life that is over.
-    pub(super) fn start_was_of_another_life(&self, executor: ExecutorId, id: InstanceId) -> bool {
-        let made = self.executors.get(&executor);
-        let made = made.and_then(|executor| executor.lives.get(&id).copied());
-        let over = |instance: &InstanceState| {
-            instance.out || self.down(id) || made != Some(instance.restarts.number)
-        };
-        self.isolated(id) && over(&self.instances[id.0])
-    }
-
-    /// The lives that an executor that is started now makes parts of.
-    pub(super) fn lives_of(&self, instances: &[InstanceId]) -> BTreeMap<InstanceId, u32> {
-        let isolated = instances.iter().filter(|id| self.isolated(**id));
-        isolated
-            .map(|id| (*id, self.instances[id.0].restarts.number))
-            .collect()
     }
 
     /// A poison record was found: the deaths that it caused were not the instance's fault.

@@ -9,7 +9,10 @@ use crate::{
     machine::{Parts, retry::RestartPolicy},
 };
 use proptest::prelude::*;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How long a failure counts here; nothing else is armed for so long.
 const WITHIN: Duration = Duration::from_secs(300);
@@ -50,6 +53,9 @@ struct Book {
     lives: Vec<LifeBook>,
     /// Calls whose timer fired, and whose worker was killed for it.
     graced: BTreeSet<(InstanceId, Call)>,
+    /// The life whose parts each executor has, or is to make: as ordered, and as answered.
+    ordered: BTreeMap<(ExecutorId, InstanceId), u32>,
+    made: BTreeMap<(ExecutorId, InstanceId), u32>,
     /// Failures that count, by their timers.
     failures: Vec<BTreeSet<u32>>,
     /// In this step: who was charged, and with how many failures then.
@@ -90,6 +96,8 @@ impl Book {
             timers: BTreeSet::new(),
             lives: vec![LifeBook::default(); count],
             graced: BTreeSet::new(),
+            ordered: BTreeMap::new(),
+            made: BTreeMap::new(),
             failures: vec![BTreeSet::new(); count],
             charged: Vec::new(),
             died_in_service: None,
@@ -136,6 +144,7 @@ impl Book {
         }
         assert!(!poisoned || self.charged.is_empty());
         self.no_restart_is_stuck(&shown);
+        self.executors_have_living_parts(&shown);
         let phase = self.supervisor.phase();
         self.stopping |= phase == "stopping";
         self.no_more = self.stopping && self.supervisor.phase != Phase::Draining;
@@ -146,6 +155,9 @@ impl Book {
 
     /// Whatever is to come back has something under way that will bring it back.
     fn no_restart_is_stuck(&self, shown: &str) {
+        if self.supervisor.stopping() && self.supervisor.phase != Phase::Draining {
+            return;
+        }
         for (place, instance) in self.supervisor.instances().iter().enumerate() {
             let id = InstanceId(place);
             let owed = |owed: &Owed| match owed {
@@ -160,6 +172,30 @@ impl Book {
             };
             let stuck = !self.finished && !instance.out && !comes_back;
             assert!(!stuck, "{instance:#?} is stuck after {shown}");
+        }
+    }
+
+    /// Of an instance in service an executor that is up has the parts of the present life, or is asked for them.
+    fn executors_have_living_parts(&self, shown: &str) {
+        for (place, instance) in self.supervisor.instances().iter().enumerate() {
+            let (id, plan) = (InstanceId(place), &self.supervisor.plan.instances[place]);
+            let (life, served) = (instance.restarts.life, instance.restarts.served);
+            let serves = plan.isolated && served && life == Life::Up && !instance.out;
+            if !serves || self.no_more || !plan.parts.on_executors() {
+                continue;
+            }
+            for (executor, _) in self
+                .supervisor
+                .executors()
+                .filter(|(_, word)| *word == "ready")
+            {
+                let living = self.made.get(&(executor, id)) == Some(&instance.restarts.number);
+                let asked = self.owed.contains(&Owed::Revived(executor, id));
+                assert!(
+                    living || asked,
+                    "{executor:?} of {instance:#?} after {shown}"
+                );
+            }
         }
     }
 
@@ -179,7 +215,13 @@ impl Book {
                 }
             }
             Event::Died(id, _) => self.note_death(*id),
-            Event::Revived(executor, id, _) => drop(self.settle(Owed::Revived(*executor, *id))),
+            Event::Revived(executor, id, outcome) => {
+                let answered = self.settle(Owed::Revived(*executor, *id));
+                if answered && outcome.is_ok() {
+                    let life = self.ordered[&(*executor, *id)];
+                    self.made.insert((*executor, *id), life);
+                }
+            }
             Event::TimerFired(timer) => {
                 self.timers.remove(timer);
                 if let Timer::Forgive(id, serial) = timer {
@@ -196,7 +238,14 @@ impl Book {
                     }
                 }
             }
-            Event::ExecutorStarted(id, _) => drop(self.settle(Owed::Started(*id))),
+            Event::ExecutorStarted(id, outcome) => {
+                let answered = self.settle(Owed::Started(*id));
+                if answered && outcome.is_ok() {
+                    let ordered = self.ordered.iter();
+                    let of_this = ordered.filter(|((executor, _), _)| executor == id);
+                    self.made.extend(of_this.map(|(key, life)| (*key, *life)));
+                }
+            }
             Event::ExecutorStopped(id, _) => drop(self.settle(Owed::Stopped(*id))),
             Event::ExecutorHung(_, instance, _)
                 if self.supervisor.plan.instances[instance.0].isolated => {}
@@ -330,6 +379,8 @@ impl Book {
                 assert!(!self.no_more, "revived while executors are being stopped");
                 let out = self.supervisor.instances()[id.0].out;
                 assert!(self.lives[id.0].alive && !out, "revived, and dead");
+                let life = self.supervisor.instances()[id.0].restarts.number;
+                self.ordered.insert((executor, id), life);
                 self.owed.push(order);
             }
             Effect::StartExecutor(id, instances) => {
@@ -345,6 +396,10 @@ impl Book {
                         !instances.contains(&InstanceId(place)),
                         "{instance:?} is started again"
                     );
+                }
+                for instance in &instances {
+                    let life = self.supervisor.instances()[instance.0].restarts.number;
+                    self.ordered.insert((id, *instance), life);
                 }
                 self.owed.push(Owed::Started(id));
             }
@@ -413,7 +468,12 @@ impl Book {
             ))
         };
         let mut possible: Vec<Box<dyn FnOnce() -> Event>> = Vec::new();
-        for owed in self.owed.clone() {
+        // A stream runs until it is told to end, or something else brings that about.
+        let (ends, mut others): (Vec<Owed>, Vec<Owed>) =
+            self.owed.iter().partition(|owed| **owed == Owed::Ended);
+        // Executors are the slow ones: what they owe may outlive an instance or two.
+        others.sort_by_key(|owed| !matches!(owed, Owed::Call(..)));
+        for owed in others {
             possible.push(match owed {
                 Owed::Call(id, Call::Create) if badly && choice % 2 == 0 => Box::new(move || {
                     Event::Returned(id, Call::Create, Ok(Answer::Declined("no".to_owned())))
@@ -432,7 +492,7 @@ impl Book {
                     Box::new(move || Event::Revived(executor, id, outcome()))
                 }
                 Owed::Opened => Box::new(move || Event::StreamOpened(outcome())),
-                Owed::Ended => Box::new(move || Event::StreamEnded(outcome())),
+                Owed::Ended => continue,
             });
         }
         for timer in self.timers.clone() {
@@ -457,6 +517,9 @@ impl Book {
             possible.push(Box::new(move || Event::ExecutorHung(id, whom, problem())));
         }
         possible.push(Box::new(move || Event::ExecutorsSet(u32::from(choice % 4))));
+        if !ends.is_empty() {
+            possible.push(Box::new(move || Event::StreamEnded(outcome())));
+        }
         possible.push(Box::new(|| Event::StopAsked));
         let chosen = usize::from(choice) % possible.len();
         self.send(possible.swap_remove(chosen)());
@@ -584,14 +647,19 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         24 => Just(Happening::Chosen(0, false)),
         2 => Just(Happening::Chosen(0, true)),
         5 => (any::<u8>(), prop::bool::weighted(0.3)).prop_map(|(choice, badly)| Happening::Chosen(choice, badly)),
-        3 => any::<u8>().prop_map(Happening::Death),
+        4 => any::<u8>().prop_map(Happening::Death),
         3 => Just(Happening::PauseEnds),
     ];
-    prop::collection::vec(one, 0..120)
+    prop::collection::vec(one, 0..160)
+}
+
+/// Enough for the suite; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    ProptestConfig::default().cases.max(2000)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_it_keeps_its_promises_and_ends(

@@ -723,6 +723,18 @@ mod stopping {
     }
 
     #[test]
+    fn a_driver_that_was_initialised_is_shut_down_though_what_came_after_failed() {
+        for line in ["a checker init", "a register_metrics"] {
+            let mut world = begun(World::of([instance("a", &[D, C]).isolated()]));
+            world.on(line, Hangs).stand_still();
+            world.dies("a");
+            assert_eq!(world.stop(), "");
+            world.on(line, Fails(ExitCode::Init));
+            assert_eq!(world.answer(line), "warning 4, a shutdown, finish 0");
+        }
+    }
+
+    #[test]
     fn a_death_in_a_call_after_the_stop_was_asked_is_owed_no_shutdown() {
         for dying in [Dies, DiesFirst, DiesAfterAll] {
             let mut world = begun(driver());

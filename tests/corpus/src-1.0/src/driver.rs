@@ -15,7 +15,7 @@ pub(crate) struct Driver {
 impl DriverPlugin for Driver {
     fn init(&mut self, ctx: Context) -> Result<ExtraConf> {
         let Some(initial) = self.initial else {
-            return Ok(ExtraConf::new());
+            return Ok(ExtraConf::from([("colour".to_owned(), "grey".to_owned())]));
         };
         let schema = json!({
             "type": "object",

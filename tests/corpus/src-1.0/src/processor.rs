@@ -1,7 +1,7 @@
 //! The processor: each record with the topic's value behind it, and a last record that counts them.
 
 use hotshoe_plugin_api::{
-    Batch, Context, Error, Live, Output, Processor, Result, serde_json::Value,
+    Batch, Context, Error, Live, Output, Processor, Result, capability, serde_json::Value, tracing,
 };
 
 pub(crate) struct Stamper {
@@ -16,6 +16,8 @@ impl Processor for Stamper {
         if let Some(topic) = &self.topic {
             self.live = Some(ctx.live(topic)?);
         }
+        let (extra, has) = (ctx.extra_conf(), ctx.host_has(capability::BASE));
+        tracing::info!("processor init with {extra:?}, all of 1.0: {has}");
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 mod bare;
 
-use hotshoe_abi::{BatchRef, OutBatch, abi_stable::std_types::RResult};
+use hotshoe_abi::{BatchRef, OutBatch, capability, abi_stable::std_types::RResult};
 use hotshoe_loader::{Policy, load, verify};
 use std::{env, path::Path};
 
@@ -11,7 +11,8 @@ fn main() {
     let (file, settings) = (arguments.next().unwrap(), arguments.next().unwrap());
     let verified = verify(Path::new(&file), &Policy::default()).unwrap_or_else(|no| panic!("{no:?}"));
     let library = load(verified, "x").unwrap_or_else(|no| panic!("{no:?}"));
-    println!("abi {}", library.manifest.abi_text());
+    let has = library.has(capability::PROCESSOR_FLUSH);
+    println!("abi {}, has flush: {has}", library.manifest.abi_text());
     let described = library.module.describe().map(|describe| describe().into_string());
     println!("describe {}", described.as_deref().unwrap_or("is missing"));
 

@@ -24,7 +24,8 @@ impl Processor for Asker {
             Err(error) if error.kind() == Kind::Unsupported => "unsupported".to_owned(),
             Err(error) => error.to_string(),
         };
-        self.0 = format!(" minor {}, later {answer}", ctx.host_minor());
+        let (has, minor) = (ctx.host_has(capability::HOST_LATER), ctx.host_abi_minor());
+        self.0 = format!(" host has later: {has} (minor {minor}), later {answer}");
         Ok(())
     }
 

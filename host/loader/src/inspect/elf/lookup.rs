@@ -2,7 +2,7 @@
 //!
 //! Chains are followed to a limit, and every offset is checked. It looks for one name and lists nothing.
 
-use super::{Image, to_u32};
+use super::{Image, relocations::Tables, to_u32};
 use crate::inspect::{EntrySymbol, SymbolKind};
 use object::{
     Endianness, elf,
@@ -11,6 +11,8 @@ use object::{
 
 /// Links of one hash chain that are followed.
 const CHAIN_MAX: usize = 65_536;
+/// Bytes of the symbol that are kept: the part of the header that every version of it begins with, and some.
+const HEAD_MAX: usize = 64;
 
 /// The lookup that `dlsym` will do, over the file's bytes.
 pub(super) struct Lookup<'image, 'data, E: FileHeader> {
@@ -18,6 +20,7 @@ pub(super) struct Lookup<'image, 'data, E: FileHeader> {
     pub(super) table: &'data [u8],
     pub(super) strings: &'data [u8],
     pub(super) symbol: &'image [u8],
+    pub(super) relocations: Tables,
 }
 
 impl<E: FileHeader<Endian = Endianness>> Lookup<'_, '_, E> {
@@ -97,6 +100,8 @@ impl<E: FileHeader<Endian = Endianness>> Lookup<'_, '_, E> {
             symbol.st_value(endian).into(),
             symbol.st_size(endian).into(),
         );
+        let there = self.image.at_address(address).unwrap_or_default();
+        let head_len = usize::try_from(size).unwrap_or(usize::MAX).min(HEAD_MAX);
         Some(EntrySymbol {
             kind: match symbol.st_type() {
                 elf::STT_OBJECT => SymbolKind::Data,
@@ -105,10 +110,9 @@ impl<E: FileHeader<Endian = Endianness>> Lookup<'_, '_, E> {
                 _ => SymbolKind::Other,
             },
             size_bytes: size,
-            mapped: self
-                .image
-                .at_address(address)
-                .is_some_and(|rest| rest.len() as u64 >= size),
+            mapped: there.len() as u64 >= size && !there.is_empty(),
+            addresses: self.image.addresses_at(address, size, &self.relocations),
+            head: there[..there.len().min(head_len)].to_vec(),
         })
     }
 }

@@ -186,37 +186,37 @@ pub(crate) fn apply(sandbox: &SandboxSpec, limits: &LimitsSpec) -> Result<Enforc
 /// - `kernel`: the Landlock ABI, 0 where the kernel has none.
 /// - `filter`: why there is no seccomp filter, where there is none.
 fn walls_held(walls: &Walls, kernel: u8, filter: Option<String>, parts: &mut Vec<Part>) {
-    let landlock_from = |abi: u8| (kernel >= abi).then_some(Layer::Landlock);
-    let seccomp = filter.is_none().then_some(Layer::Seccomp);
     let needs = |abi: u8| {
         format!("the kernel's Landlock is version {kernel}, and this needs version {abi}")
     };
-    let mut add = |what: &str, layers: &[Option<Layer>], gap: Option<String>| {
-        let by: Vec<Layer> = layers.iter().copied().flatten().collect();
-        let gap = gap.or_else(|| filter.clone().filter(|_| by.is_empty()));
-        parts.push(Part {
-            what: what.to_owned(),
-            by,
-            gap,
-        });
+    // What Landlock knows from which version on; and whether the filter is needed, which holds more than Landlock of each.
+    let mut add = |what: &str, landlock: Option<u8>, filtered: bool, gap: Option<String>| {
+        let mut by = Vec::new();
+        if landlock.is_some_and(|abi| kernel >= abi) {
+            by.push(Layer::Landlock);
+        }
+        if filtered && filter.is_none() {
+            by.push(Layer::Seccomp);
+        }
+        let unfiltered = filter.clone().filter(|_| filtered);
+        let part = Part::held(what, &by).with_gap(gap.or(unfiltered));
+        parts.push(part);
     };
     let files = match kernel {
         0 => Some("the kernel has no Landlock, or it is switched off".to_owned()),
         1 | 2 => Some(format!("cutting a file short is not refused: {}", needs(3))),
         _ => None,
     };
-    add("files", &[landlock_from(1)], files);
-    let metadata = "modes, owners and times of files";
-    add(metadata, &[seccomp], None);
+    add("files", Some(1), false, files);
+    add("modes, owners and times of files", None, true, None);
     let ports = !(walls.bind.is_empty() && walls.connect.is_empty());
     let network = (ports && kernel < 4).then(|| format!("any TCP port may be used: {}", needs(4)));
-    add("network", &[landlock_from(4), seccomp], network);
-    add("new processes", &[landlock_from(1), seccomp], None);
-    add("signals to others", &[landlock_from(6), seccomp], None);
-    add("the memory of others", &[landlock_from(1), seccomp], None);
-    let rights = [Some(Layer::Capabilities), seccomp];
-    add("rights of root", &rights, None);
-    add("mounts, keys, io_uring, BPF", &[seccomp], None);
+    add("network", Some(4), true, network);
+    add("new processes", Some(1), true, None);
+    add("signals to others", Some(6), true, None);
+    add("the memory of others", Some(1), true, None);
+    add("mounts, keys, io_uring, BPF", None, true, None);
+    parts.push(Part::held("rights of root", &[Layer::Capabilities]));
 }
 
 /// Which variables of the host's environment the process is started with. The host's part: the worker gets no others.

@@ -15,6 +15,7 @@ use seccompiler::{
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     io,
+    path::Path,
 };
 
 /// The newest call that was looked at: `file_setattr` of Linux 6.17. The numbers of all architectures agree from 424 on.
@@ -138,11 +139,14 @@ pub(crate) fn apply(walls: &Walls, private_memory_only: bool) -> Result<Option<S
     Ok(None)
 }
 
+/// A kernel without filters says "invalid argument", and so does one with filters to a bad one; only the first has no list of
+/// what a filter may answer.
 fn is_lacking(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(code) if code == libc::ENOSYS || code == libc::EINVAL
-    )
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => true,
+        Some(libc::EINVAL) => !Path::new("/proc/sys/kernel/seccomp").exists(),
+        _ => false,
+    }
 }
 
 /// What is refused: a call, and when; without a rule always.

@@ -64,7 +64,7 @@ pub(super) fn serve() -> Result<(), String> {
         Ok(enforced)
     });
     let failed = opened.is_err();
-    let opened = ToHost::Opened(opened.map_err(|problem| Box::new(problem)));
+    let opened = ToHost::Opened(opened.map_err(Box::new));
     worker
         .home
         .link
@@ -198,7 +198,7 @@ fn route_until_end(worker: &Worker, inbox: &mut Inbox) -> Result<(), String> {
 
 /// Hands what comes to whom it is for; waits for nobody but the host.
 fn route(worker: &Arc<Worker>, inbox: &mut Inbox) -> Result<(), String> {
-    let load = thread_for(worker, "load", |worker, call| load(worker, call))?;
+    let load = thread_for(worker, "load", load)?;
     let mut driver = Driver::default();
     let drivers = thread_for(worker, "driver", move |worker, call| {
         driver.call(worker, call)
