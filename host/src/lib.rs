@@ -46,6 +46,14 @@ pub mod worker {
     pub use crate::backend::isolated::worker::{Workers, take_over};
 }
 
+/// Insides, for the fuzzer (`fuzz/`): no part of the library.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "no part of the library")]
+pub mod fuzz {
+    pub use crate::{machine::store, services::config::fuzz_journal as journal};
+}
+
 pub use error::{Blame, ExitCode, Place, Problem, Severity};
 pub use half::{DriversElsewhere, ExecutorSlot, Pin, TaskOutcome};
 pub use host::{BuildError, Builder, CallError, EntryOf, Host, Side};

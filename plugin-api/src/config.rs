@@ -287,8 +287,9 @@ impl Config<'_> {
     /// Opens or creates the topic. Once, in init; after a restart it finds the store as it is.
     ///
     /// - `schema`: JSON Schema 2020-12; each object schema says `additionalProperties`, so that no field is ever ignored.
-    /// - `settings`: `touch`, `state`, `history_generations`, `history_bytes`, `value_len_max`, `require_if_match`
-    ///   (config-api §13), or an empty object.
+    /// - `settings`: an object, which may be empty: `touch` (`step`, `pointer`), `state` (`"memory"`, the default here, or
+    ///   `"dir"`), `state_dir` (an absolute path that the journal's folder goes below; the host's own where absent),
+    ///   `history_generations`, `history_bytes`, `value_len_max` (bytes), `require_if_match` (config-api §13).
     /// - Errors: `config-schema-open`, `config-bad-setting`, `config-state-*`; fail your init with it.
     pub fn declare(&self, schema: &Value, initial: &Value, settings: &Value) -> Result<Opened> {
         let (schema, initial, settings) = (
@@ -397,7 +398,8 @@ impl Config<'_> {
 
     /// The topic's state as the host sees it, an object that only grows: `generation`, `store`, `durable`, `read_only`,
     /// `history` (`newest`, `oldest`, `bytes`), `confirm` (null, or `base`, `deadline`, `generation`, `remaining_s`),
-    /// `readers` (`attached`, `min_generation`, `nacked`), `warnings`.
+    /// `readers` (`attached`, `min_generation`, `nacked`), `warnings`, `syncs` (how long the journal's syncs took: `bounds_s`,
+    /// `counts`, one more than bounds, `sum_s`).
     ///
     /// - Errors: as [`current`](Self::current).
     pub fn status(&self) -> Result<Value> {

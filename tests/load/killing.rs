@@ -16,7 +16,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(crate) const INSTANCE: &str = "dynamic-config";
@@ -251,13 +251,26 @@ pub(crate) fn load_until_killed(
     });
 }
 
-/// Kills a host `kills` times at any time under load, and judges what each next one finds; answers how many changes were
-/// acknowledged in all.
-pub(crate) fn kill_many(kills: u32) -> usize {
+/// What a run of kills came to.
+pub(crate) struct Killed {
+    pub(crate) kills: u32,
+    /// Changes, all of which were found again.
+    pub(crate) acknowledged: usize,
+}
+
+/// Kills a host `kills` times at any time under load, or as often as `time` allows, and judges what each next one finds.
+pub(crate) fn kill_many(kills: u32, time: Duration) -> Killed {
     let setup = setup();
     let (next, mut acknowledged) = (AtomicU64::new(1_000), Acknowledged::default());
-    let mut total = 0;
+    let mut killed = Killed {
+        kills: 0,
+        acknowledged: 0,
+    };
+    let begun = Instant::now();
     for kill in 0..kills {
+        if begun.elapsed() > time {
+            break;
+        }
         let mut served = Served::start(&setup);
         acknowledged.assert_kept(&setup, &served);
         // The journal keeps the newest thousand generations, so of older ones there is nothing to judge.
@@ -270,9 +283,10 @@ pub(crate) fn kill_many(kills: u32) -> usize {
         let until = Duration::from_secs_f64(0.1 * fraction);
         load_until_killed(&served, until, &next, &acknowledged);
         assert_eq!(served.host.wait_exit().signal, Some(Signal::KILL.as_raw()));
-        total += acknowledged.0.get_mut().unwrap().len() - before;
+        killed.acknowledged += acknowledged.0.get_mut().unwrap().len() - before;
+        killed.kills += 1;
     }
     let served = Served::start(&setup);
     acknowledged.assert_kept(&setup, &served);
-    total
+    killed
 }

@@ -27,6 +27,26 @@ fn alone() -> Setup {
     setup
 }
 
+/// A service manager gives a host its folder; a command that is given the same finds it there.
+#[test]
+fn a_services_host_is_found_by_the_folder_that_it_was_given() {
+    let mut setup = alone();
+    let folder = setup.scratch("of-a-service");
+    let two = format!("{}:/elsewhere", folder.display());
+    setup.variable("RUNTIME_DIRECTORY", two);
+    let _host = ready(&setup);
+    assert!(folder.join("admin.sock").exists());
+    assert_eq!(prints(&setup, "get /value").trim(), "10");
+    setup.hotshoe(&["status"]).assert_code(0);
+    setup
+        .hotshoe(&["status", "--host", "of-a-service"])
+        .assert_code(0);
+    // Without it nobody looks there, and the refusal says what to set.
+    let lost = alone().hotshoe(&["--log-format", "json", "status"]);
+    assert_eq!(lost.error_code(), "no-host");
+    assert!(lost.stderr.contains("RUNTIME_DIRECTORY"), "{lost:#?}");
+}
+
 #[track_caller]
 fn ready(setup: &Setup) -> TestHost<'_> {
     let host = setup.start();

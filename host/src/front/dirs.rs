@@ -31,13 +31,19 @@ pub(crate) fn run_parent() -> PathBuf {
     }
 }
 
-/// The run folder of the host `name`: a service manager's `$RUNTIME_DIRECTORY` is taken as it is.
+/// A service manager's `$RUNTIME_DIRECTORY`: the run folder itself, of the one host that is started with it. A command that is
+/// to find that host is given the same.
+pub(crate) fn run_dir_of_service() -> Option<PathBuf> {
+    of_service("RUNTIME_DIRECTORY")
+}
+
+/// The run folder of the host `name`.
 fn run_dir(name: &str) -> PathBuf {
-    absolute("RUNTIME_DIRECTORY").unwrap_or_else(|| run_parent().join(name))
+    run_dir_of_service().unwrap_or_else(|| run_parent().join(name))
 }
 
 fn state_dir(name: &str) -> PathBuf {
-    if let Some(folder) = absolute("STATE_DIRECTORY") {
+    if let Some(folder) = of_service("STATE_DIRECTORY") {
         return folder;
     }
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
@@ -50,6 +56,14 @@ fn state_dir(name: &str) -> PathBuf {
 fn absolute(variable: &str) -> Option<PathBuf> {
     env::var_os(variable)
         .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}
+
+/// The folder in a service manager's variable; of several, which it puts one behind the other with colons, the first.
+fn of_service(variable: &str) -> Option<PathBuf> {
+    let value = env::var_os(variable)?;
+    env::split_paths(&value)
+        .next()
         .filter(|path| path.is_absolute())
 }
 

@@ -25,8 +25,8 @@ pub struct Declaration<'a> {
     pub schema: RSlice<'a, u8>,
     /// The first value, JSON.
     pub initial: RSlice<'a, u8>,
-    /// The store's settings (config-api §13), a JSON object: `touch`, `state`, `history_generations`, `history_bytes`,
-    /// `value_len_max`, `require_if_match`. Unknown members are refused.
+    /// The store's settings (config-api §13), a JSON object: `touch`, `state`, `state_dir` (an absolute path; the host's where
+    /// absent), `history_generations`, `history_bytes`, `value_len_max`, `require_if_match`. Unknown members are refused.
     pub settings: RSlice<'a, u8>,
 }
 

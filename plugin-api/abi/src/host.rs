@@ -69,7 +69,7 @@ pub trait Host: Send + Sync {
     /// The RFC 6902 patch from one kept generation to another.
     fn diff(&self, range: DiffRange<'_>) -> RResult<RVec<u8>, ChangeError>;
     /// A topic's state, a JSON object that only grows: `generation`, `store`, `durable`, `read_only`, `history`, `confirm`,
-    /// `readers`, `warnings`. An empty topic is the calling instance's.
+    /// `readers`, `warnings`, `syncs`. An empty topic is the calling instance's.
     fn topic_status(&self, topic: RStr<'_>) -> RResult<RVec<u8>, Failure>;
     /// Says that a value does not decode here.
     fn nack(&self, nack: Nack<'_>);

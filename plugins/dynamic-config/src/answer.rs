@@ -2,12 +2,13 @@
 //!
 //! A body is complete before its head is sent, and its length is said even to `HEAD`.
 
-use crate::{contract, json::canonical, store::Applied};
+use crate::{contract, store::Applied};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
+use hotshoe_json::canonical;
 use serde_json::{Map, Value, json};
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static(contract::JSON);

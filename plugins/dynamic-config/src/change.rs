@@ -8,7 +8,6 @@ use crate::{
     app,
     contract::{JSON, JSON_PATCH, MERGE_PATCH},
     error::{Problem, Slug, Violation},
-    json::{self, DEPTH_MAX, Fault, Position, locate},
     metrics,
     pointer::Pointer,
     read,
@@ -21,6 +20,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header::IF_MATCH},
     response::Response,
 };
+use hotshoe_json::{DEPTH_MAX, Position, locate, position};
 use hotshoe_plugin_api::{Change, Operation};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
@@ -259,7 +259,7 @@ fn one_generation(body: &[u8], member: &str) -> Result<Option<u64>, Problem> {
         let found = std::str::from_utf8(body)
             .ok()
             .and_then(|text| locate(text, segment));
-        let place = json::position(body, found.map_or(0, |range| range.start));
+        let place = position(body, found.map_or(0, |range| range.start));
         let pointer = segment.map(|segment| format!("/{segment}"));
         Err(Problem::new(Slug::SchemaViolation, detail)
             .hint(format!("send {{\"{member}\":<generation>}}"))
@@ -346,13 +346,10 @@ fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
-    json::read(body, DEPTH_MAX).map_err(
-        |Fault {
-             slug,
-             detail,
-             offset,
-         }| { Problem::new(slug, detail).at(json::position(body, offset)) },
-    )
+    hotshoe_json::read(body, DEPTH_MAX).map_err(|fault| {
+        let slug = Slug::from_word(fault.slug).unwrap_or(Slug::BadJson);
+        Problem::new(slug, fault.detail).at(position(body, fault.offset))
+    })
 }
 
 /// Where the value of a change was written: the store's pointers lead into it.
@@ -370,7 +367,7 @@ impl Source<'_> {
         let below = pointer.below(self.pointer)?;
         let text = std::str::from_utf8(self.body).ok()?;
         let range = locate(text, below.iter().map(String::as_str))?;
-        Some(json::position(self.body, range.start))
+        Some(position(self.body, range.start))
     }
 }
 

@@ -3,19 +3,14 @@
 //!
 //! Nothing here decides when a row applies.
 
-use crate::{
-    answer::{self, PROBLEM_JSON},
-    json::{Position, canonical},
-};
+use crate::answer::{self, PROBLEM_JSON};
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
+use hotshoe_json::{Position, canonical};
 use serde_json::{Map, Value};
 use std::fmt;
-
-/// Bytes of what a client sent that an error repeats (config-api §4).
-const ECHO_BYTES_MAX: usize = 64;
 
 macro_rules! slugs {
     ($($slug:ident = $status:literal $word:literal,)*) => {
@@ -257,26 +252,6 @@ fn violation_json(violation: &Violation) -> Value {
     Value::Object(members)
 }
 
-/// `text` as an error may show it: at most 64 bytes of it, control characters escaped.
-pub(crate) fn echo(text: &str) -> String {
-    let mut end = text.len().min(ECHO_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut shown = String::with_capacity(end);
-    for c in text[..end].chars() {
-        if c.is_control() {
-            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            shown.push(c);
-        }
-    }
-    if end < text.len() {
-        shown.push('…');
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,11 +284,5 @@ mod tests {
             )
         );
         assert_eq!(body.len(), 240);
-    }
-
-    #[test]
-    fn an_echo_is_short_and_printable() {
-        assert_eq!(echo("a\u{1b}[31m\u{85}"), "a\\u001b[31m\\u0085");
-        assert_eq!(echo(&"é".repeat(100)), format!("{}…", "é".repeat(32)));
     }
 }

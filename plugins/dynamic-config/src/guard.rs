@@ -3,7 +3,7 @@
 //! Each rule is one function that answers a refusal or nothing. No setting relaxes any of them.
 
 use crate::{
-    error::{Problem, Slug, echo},
+    error::{Problem, Slug},
     token::Tokens,
 };
 use axum::http::{
@@ -14,6 +14,7 @@ use axum::http::{
     },
     uri::Authority,
 };
+use hotshoe_json::echo;
 use std::net::IpAddr;
 
 /// Who is at the other end of a connection.

@@ -2,13 +2,13 @@
 
 use crate::{
     answer::{self, with_generation},
-    error::{Problem, Slug, echo},
-    json::{self, DEPTH_MAX},
+    error::{Problem, Slug},
     request,
     router::Ask,
     store::{Entry, Store, host_refusal},
 };
 use axum::response::Response;
+use hotshoe_json::{DEPTH_MAX, echo};
 use hotshoe_plugin_api::Result as HostResult;
 use serde_json::{Map, Value, json};
 
@@ -62,7 +62,7 @@ pub(crate) async fn entry(ask: Ask) -> Result<Response, Problem> {
         Value::Object(members) => members,
         _ => Map::new(),
     };
-    let value = json::read(&entry.document, DEPTH_MAX)
+    let value = hotshoe_json::read(&entry.document, DEPTH_MAX)
         .map_err(|fault| Problem::new(Slug::Internal, fault.detail))?;
     members.insert("value".to_owned(), value);
     Ok(with_generation(

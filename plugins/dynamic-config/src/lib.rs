@@ -14,7 +14,6 @@ mod contract;
 mod error;
 mod guard;
 mod history;
-mod json;
 mod listener;
 mod metrics;
 mod openapi;
@@ -81,6 +80,18 @@ impl DriverPlugin for Driver {
             Some(running) => running.stop(),
             None => Ok(()),
         }
+    }
+}
+
+/// Insides, for the fuzzer (`fuzz/`): no part of the plugin.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz {
+    /// The text of the pointer that a raw path names below `/v1/config`, where it names one.
+    pub fn path_pointer(path: &str) -> Option<String> {
+        crate::pointer::Pointer::from_path(path)
+            .ok()
+            .map(|pointer| pointer.text())
     }
 }
 

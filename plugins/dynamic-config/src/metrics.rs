@@ -16,8 +16,9 @@ use axum::{
 };
 use hotshoe_plugin_api::Operation;
 use prometheus_client::{
-    encoding::text::encode,
+    encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
     metrics::{
+        MetricType,
         counter::Counter,
         family::Family,
         gauge::Gauge,
@@ -26,6 +27,10 @@ use prometheus_client::{
     registry::Registry,
 };
 use serde_json::Value;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 type Label = (&'static str, &'static str);
 
@@ -42,6 +47,7 @@ pub(crate) struct Metrics {
     reader_min_generation: Gauge,
     readers_nacked: Gauge,
     journal_bytes: Gauge,
+    syncs: Syncs,
 }
 
 /// Why a connection was ended by us.
@@ -67,6 +73,43 @@ impl Closed {
             Self::TooManyOfPeer => "too-many-of-peer",
             Self::Stopping => "stopping",
         }
+    }
+}
+
+/// How long the journal's syncs took, as the store counts them: only that has the disk's time apart from everything else's.
+#[derive(Debug, Clone, Default)]
+struct Syncs(Arc<Mutex<Synced>>);
+
+#[derive(Debug, Default)]
+struct Synced {
+    sum_s: f64,
+    /// Upper bound in seconds, and how many took no longer than that and longer than the bound before; the last has none.
+    buckets: Vec<(f64, u64)>,
+}
+
+impl Syncs {
+    /// Takes over the member `syncs` of the store's status; from a host that tells of none nothing is taken over.
+    fn look(&self, told: &Value) {
+        let numbers = |name: &str| told[name].as_array().map(Vec::as_slice).unwrap_or_default();
+        let bounds = numbers("bounds_s").iter().filter_map(Value::as_f64);
+        let counts = numbers("counts").iter().filter_map(Value::as_u64);
+        let synced = Synced {
+            sum_s: told["sum_s"].as_f64().unwrap_or_default(),
+            buckets: bounds.chain([f64::INFINITY]).zip(counts).collect(),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = synced;
+    }
+}
+
+impl EncodeMetric for Syncs {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let synced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = synced.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(synced.sum_s, count, &synced.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 
@@ -97,8 +140,12 @@ impl Metrics {
             "Time of a group of changes in the store",
             apply,
         );
-        // The store syncs, and does not say how long that took: there, but without observations.
-        own.register("fsync_seconds", "Time of a sync of the journal", seconds());
+        let syncs = Syncs::default();
+        own.register(
+            "fsync_seconds",
+            "Time of a sync of the journal",
+            syncs.clone(),
+        );
         Self {
             changes: family(own, "changes", "Changes by op and result"),
             errors: family(own, "errors", "Refused requests by type"),
@@ -118,6 +165,7 @@ impl Metrics {
                 "Readers that cannot decode what they read",
             ),
             journal_bytes: gauge(own, "journal_bytes", "Bytes of the journal"),
+            syncs,
             registry,
         }
     }
@@ -180,6 +228,7 @@ impl Metrics {
             false => 0,
         };
         self.journal_bytes.set(journal);
+        self.syncs.look(&told["syncs"]);
     }
 
     fn text(&self) -> String {
@@ -247,6 +296,33 @@ pub(crate) async fn metrics(ask: Ask) -> Result<Response, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stores_syncs_are_shown_as_they_are_told() {
+        let metrics = Metrics::new(seconds());
+        let told = serde_json::json!({"syncs": {"bounds_s": [0.001, 0.002], "counts": [1, 2, 3], "sum_s": 1.5}});
+        // Looked at twice: they are told in all, not since the last look.
+        metrics.look(&told);
+        metrics.look(&told);
+        let text = metrics.text();
+        for line in [
+            "# TYPE hotshoe_config_fsync_seconds histogram",
+            "hotshoe_config_fsync_seconds_bucket{le=\"0.001\"} 1",
+            "hotshoe_config_fsync_seconds_bucket{le=\"0.002\"} 3",
+            "hotshoe_config_fsync_seconds_bucket{le=\"+Inf\"} 6",
+            "hotshoe_config_fsync_seconds_count 6",
+            "hotshoe_config_fsync_seconds_sum 1.5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        // In memory there is nothing to sync, and an older host does not say.
+        metrics.look(&serde_json::json!({}));
+        let text = metrics.text();
+        assert!(
+            text.contains("hotshoe_config_fsync_seconds_count 0\n"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn counters_are_called_what_their_samples_are() {

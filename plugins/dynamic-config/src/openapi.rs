@@ -5,10 +5,10 @@ use crate::{
     answer,
     contract::{Call, ENDPOINTS, Endpoint, Sends},
     error::{Problem, Slug},
-    json::canonical,
     router::Ask,
 };
 use axum::{body::Bytes, http::StatusCode, response::Response};
+use hotshoe_json::canonical;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::OnceLock};
 

@@ -1,6 +1,7 @@
 //! JSON Pointers (RFC 6901), as a request's path and as the store's text. Knows no document.
 
-use crate::error::{Problem, Slug, echo};
+use crate::error::{Problem, Slug};
+use hotshoe_json::{array_index, echo};
 
 /// Segments that a pointer may have (config-api §12).
 const SEGMENTS_MAX: usize = 64;
@@ -62,13 +63,6 @@ impl Pointer {
         }
         Some(&self.0[base.0.len()..])
     }
-}
-
-/// The array index that a segment names: decimal, no sign, no leading zero.
-pub(crate) fn array_index(segment: &str) -> Option<usize> {
-    let canonical = segment == "0" || !segment.starts_with('0');
-    let digits = !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
-    (canonical && digits).then(|| segment.parse().ok())?
 }
 
 fn percent_decoded(raw: &str) -> Option<Vec<u8>> {

@@ -2,8 +2,7 @@
 
 use crate::{
     answer::{self, JSON, SCHEMA_JSON, TEXT, bare, etag, line, reply, with_generation},
-    error::{Problem, Slug, echo},
-    json::locate,
+    error::{Problem, Slug},
     pointer::Pointer,
     request::Tags,
     router::Ask,
@@ -17,6 +16,7 @@ use axum::{
     },
     response::Response,
 };
+use hotshoe_json::{echo, locate};
 
 /// Where the tree of values begins.
 const CONFIG: &str = "/v1/config";

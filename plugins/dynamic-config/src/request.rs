@@ -4,12 +4,13 @@
 
 use crate::{
     contract::Parameter,
-    error::{Problem, Slug, echo},
+    error::{Problem, Slug},
 };
 use axum::http::{
     HeaderMap, HeaderName,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
+use hotshoe_json::echo;
 use hotshoe_plugin_api::Change;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     change,
     contract::{Call, ENDPOINTS, Endpoint, Route, Verb},
-    error::{Problem, Slug, echo},
+    error::{Problem, Slug},
     guard::{self, BrowserRule, Peer},
     history, metrics, openapi,
     rates::Cost,
@@ -26,6 +26,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use hotshoe_json::echo;
 use std::sync::Arc;
 use tokio::time::Instant;
 

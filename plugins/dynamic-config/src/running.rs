@@ -2,7 +2,6 @@
 
 use crate::{
     app::{App, Facts},
-    json::canonical,
     listener::{self, AddressFile, Bound, SocketFile},
     settings::Plan,
     status,
@@ -11,6 +10,7 @@ use crate::{
     token::Tokens,
     writer,
 };
+use hotshoe_json::canonical;
 use hotshoe_plugin_api::{Context, Error, Result};
 use std::{sync::Arc, time::Duration};
 

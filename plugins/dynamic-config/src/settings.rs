@@ -3,7 +3,8 @@
 //! Types, ranges and unknown keys are said by the schema, so that the host refuses them with file and line. Everything else
 //! that can be judged without touching the machine is judged here, as `config-bad-setting`. Opens nothing.
 
-use crate::{error::echo, guard::HostName, json, rates::Limit, watch::HEARTBEAT};
+use crate::{guard::HostName, rates::Limit, watch::HEARTBEAT};
+use hotshoe_json::{SCHEMA_DEPTH_MAX, echo};
 use hotshoe_plugin_api::{Error, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -552,8 +553,8 @@ fn read_schema(path: &Path) -> Result<Value> {
     const ALLOWED: &str = "\"builtin\", or the path of a JSON Schema file";
     let refuse = |why: String| bad("schema", shown(path), why, ALLOWED);
     let text = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    json::read(&text, json::SCHEMA_DEPTH_MAX).map_err(|fault| {
-        let place = json::position(&text, fault.offset);
+    hotshoe_json::read(&text, SCHEMA_DEPTH_MAX).map_err(|fault| {
+        let place = hotshoe_json::position(&text, fault.offset);
         refuse(format!(
             "line {}, column {}: {}",
             place.line, place.column, fault.detail

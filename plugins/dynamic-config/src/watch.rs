@@ -8,7 +8,6 @@ use crate::{
     answer::bare,
     app::App,
     error::{Problem, Slug},
-    json::canonical,
     request::{self, WatchManner},
     router::Ask,
     slots::Slot,
@@ -20,6 +19,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
+use hotshoe_json::canonical;
 use hyper::body::Frame;
 use serde_json::{Map, Value, json};
 use std::{
@@ -192,19 +192,24 @@ impl Hub {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells that somebody confirmed `generation`.
+    /// Tells that somebody confirmed `generation`; once, whoever says so first: who asked for it, or `cfg-watch`, who saw it.
     pub(crate) fn confirmed(&self, generation: u64) {
         let data = canonical(&json!({"generation": generation, "result": "confirmed"}));
         let text = format!(
             "event: confirm\ndata: {}\n\n",
             String::from_utf8_lossy(&data)
         );
-        self.signal.send_modify(|signal| {
+        self.signal.send_if_modified(|signal| {
+            let last = signal.confirmed.as_ref();
+            if last.is_some_and(|last| last.generation >= generation) {
+                return false;
+            }
             signal.confirmed = Some(Confirmed {
-                number: signal.confirmed.as_ref().map_or(1, |last| last.number + 1),
+                number: last.map_or(1, |last| last.number + 1),
                 generation,
                 text: text.into(),
             });
+            true
         });
     }
 
@@ -216,8 +221,8 @@ impl Hub {
         });
     }
 
-    /// Takes in what is newer than what is known, and wakes the watchers. Answers the entries' ops.
-    fn advance(&self, store: &dyn Store, newest: u64) -> hotshoe_plugin_api::Result<Vec<String>> {
+    /// Takes in what is newer than what is known, and wakes the watchers.
+    fn advance(&self, store: &dyn Store, newest: u64) -> hotshoe_plugin_api::Result<News> {
         let known = self.signal.borrow().newest;
         // At the start there is nobody who missed anything.
         let count = if known == 0 {
@@ -227,33 +232,67 @@ impl Hub {
         };
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let entries = store.history(newest.checked_add(1), count)?;
-        let mut ops = Vec::new();
+        let mut news = News::default();
         let mut frames = self.frames();
         for entry in entries
             .into_iter()
             .rev()
             .filter(|entry| entry.generation > known)
         {
-            ops.extend(entry.item["op"].as_str().map(str::to_owned));
+            if known > 0 {
+                news.ops
+                    .extend(entry.item["op"].as_str().map(str::to_owned));
+            }
+            let waits = entry.item["confirm"] == "pending";
+            news.pending = waits.then_some(entry.generation);
             frames.push(Generation::of(entry), self.frames_max);
         }
         drop(frames);
         self.signal
             .send_modify(|signal| signal.newest = signal.newest.max(newest));
-        Ok(if known == 0 { Vec::new() } else { ops })
+        Ok(news)
     }
+}
+
+/// What `cfg-watch` has found.
+#[derive(Default)]
+struct News {
+    /// The ops of what came since it looked last.
+    ops: Vec<String>,
+    /// The newest generation, where it waits for its confirmation.
+    pending: Option<u64>,
+}
+
+/// What became of a generation that waited: still the same, or `None`, told to the watchers where it was confirmed. The store
+/// wakes nobody for a confirmation, which makes no generation.
+fn settled(app: &App, pending: u64) -> hotshoe_plugin_api::Result<Option<u64>> {
+    let page = app.store.history(pending.checked_add(1), 1)?;
+    let confirm = page.first().map(|entry| &entry.item["confirm"]);
+    match confirm.and_then(Value::as_str) {
+        Some("pending") => return Ok(Some(pending)),
+        Some("confirmed") => app.hub.confirmed(pending),
+        _ => {}
+    }
+    Ok(None)
 }
 
 /// The thread `cfg-watch`, until `halted` ends.
 pub(crate) fn follow(app: &App, halted: &Receiver<()>) {
     let mut looked = std::time::Instant::now();
     let mut pause = Duration::ZERO;
+    let mut pending = None;
     while halted.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         let known = app.hub.signal.borrow().newest;
         let newer = || -> hotshoe_plugin_api::Result<()> {
-            if let Some(newest) = app.store.wait(known, WAIT)? {
-                let ops = app.hub.advance(&*app.store, newest)?;
-                app.metrics.came(&ops);
+            let newest = app.store.wait(known, WAIT)?;
+            // Before what came after it: a generation may be confirmed and followed by others within one wait.
+            if let Some(waiting) = pending {
+                pending = settled(app, waiting)?;
+            }
+            if let Some(newest) = newest {
+                let news = app.hub.advance(&*app.store, newest)?;
+                app.metrics.came(&news.ops);
+                pending = news.pending;
             }
             if looked.elapsed() >= LOOK_EVERY {
                 looked = std::time::Instant::now();
@@ -521,6 +560,20 @@ mod tests {
             generation.config(true).as_ptr(),
             generation.config(true).as_ptr()
         );
+    }
+
+    #[test]
+    fn a_confirmation_is_told_once_whoever_tells_it() {
+        let hub = Hub::new(2);
+        let told = || {
+            let signal = hub.signal.borrow();
+            let last = signal.confirmed.as_ref().unwrap();
+            (last.number, last.generation)
+        };
+        for (generation, expected) in [(5, (1, 5)), (5, (1, 5)), (7, (2, 7)), (5, (2, 7))] {
+            hub.confirmed(generation);
+            assert_eq!(told(), expected);
+        }
     }
 
     #[test]

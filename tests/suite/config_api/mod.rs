@@ -3,6 +3,7 @@
 //! Q is the quickstart profile, D the standard one with a touch of 10. Both keep their value in memory here unless a case
 //! is about the journal, so a change answers `"durable":false`. Ports are ephemeral wherever the case is not about 9999.
 
+mod abuse;
 mod address;
 mod bodies;
 mod conditions;

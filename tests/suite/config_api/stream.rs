@@ -37,6 +37,13 @@ fn c02_later_batches_print_the_newer_value() {
 /// the newest value whose 200 was there before the record was written, so before its batch can have been cut.
 #[test]
 fn c38_what_was_acknowledged_is_seen_by_every_later_batch() {
+    for isolation in backends() {
+        seen_by_every_later_batch(isolation);
+    }
+}
+
+/// With the plugin and with the processors in processes of their own, where `isolation` says so.
+fn seen_by_every_later_batch(isolation: &str) {
     const PIECES: usize = 4_000;
     const RECORDS: usize = 25;
     /// Pieces on their way at one time, so that more than one executor may be busy. They come back before the next ones
@@ -44,7 +51,9 @@ fn c38_what_was_acknowledged_is_seen_by_every_later_batch() {
     const GROUP: usize = 2;
     let setup = Setup::new();
     let tables = "[executors]\ncount = 3\n[stream]\nsource = \"stdin\"\nprocessors = [\"probe\", \"append\"]\n";
-    setup.entries(tables, &[standard(), setup.misbehave("probe"), append()]);
+    let probe = setup.misbehave("probe");
+    let entries = [standard(), probe, append()];
+    setup.entries(tables, &entries.map(|entry| entry.key(isolation)));
     let mut served = Served::start(&setup);
     let mut input = served.host.take_input();
     let (acknowledged, done) = (AtomicU64::new(10), AtomicBool::new(false));
@@ -127,6 +136,12 @@ impl Drop for StopsOnDrop<'_> {
 /// C39: the batch is held between its first and its second record; the change is acknowledged meanwhile.
 #[test]
 fn c39_a_batch_keeps_its_generation_whatever_changes_meanwhile() {
+    for isolation in backends() {
+        keeps_its_generation(isolation);
+    }
+}
+
+fn keeps_its_generation(isolation: &str) {
     let setup = Setup::new();
     let gate = setup.gate("mid-batch");
     let probe = setup
@@ -135,7 +150,8 @@ fn c39_a_batch_keeps_its_generation_whatever_changes_meanwhile() {
         .set("process = \"live\"\ntopic = \"dynamic-config\"")
         .act(&format!("{}, word = \"two\"", gate.act("record")));
     let stream = "[stream]\nsource = \"stdin\"\nprocessors = [\"probe\", \"append\"]\n";
-    setup.entries(stream, &[standard(), probe, append()]);
+    let entries = [standard(), probe, append()];
+    setup.entries(stream, &entries.map(|entry| entry.key(isolation)));
     let mut served = Served::start(&setup);
     served.host.send(b"one \ntwo \nthree \n");
     let call = setup.trace().wait_call("probe", "processor", "process");
@@ -151,4 +167,70 @@ fn c39_a_batch_keeps_its_generation_whatever_changes_meanwhile() {
         .wait_stdout(b"one 1010\ntwo 1010\nthree 1010\nfour 7777\n");
     served.host.close_input();
     served.host.assert_exit(0);
+}
+
+const IN_PROCESS: &str = "isolation = \"in-process\"";
+const ISOLATED: &str = "isolation = \"process\"";
+
+/// How instances can run, as a line of their entries: isolated ones join as soon as the host takes them.
+fn backends() -> Vec<&'static str> {
+    let taken = alone(standard().key(ISOLATED)).check();
+    match taken.code {
+        Some(0) => vec![IN_PROCESS, ISOLATED],
+        _ => {
+            assert!(taken.stderr.contains("isolation"), "{taken:#?}");
+            vec![IN_PROCESS]
+        }
+    }
+}
+
+/// C54, for every backend whose instances are processes of their own: until there is one, what is asked for is refused.
+#[test]
+fn c54_the_death_of_the_listener_is_nothing_to_records_and_values() {
+    if !backends().contains(&ISOLATED) {
+        return;
+    }
+    let setup = Setup::new();
+    let stream = "[stream]\nsource = \"stdin\"\nprocessors = [\"append\"]\n";
+    setup.entries(stream, &[standard().key(ISOLATED), append()]);
+    let mut served = Served::start(&setup);
+    changed(&served.put(r#"{"value":77}"#), "put", 2);
+    let before = served.get("/v1/status").json();
+    let worker = only_child(served.host.pid()).unwrap();
+    rustix::process::kill_process(worker, rustix::process::Signal::KILL).unwrap();
+    served.host.send_line("one ");
+    served.host.wait_stdout(b"one 77\n");
+    // It comes back on a port of its own choice, and writes that down.
+    let begun = std::time::Instant::now();
+    let after = loop {
+        assert!(
+            begun.elapsed() < hotshoe_tests::DEADLINE,
+            "it did not come back"
+        );
+        let urls = setup.addresses(INSTANCE);
+        let address = urls[0].trim_start_matches("http://");
+        if only_child(served.host.pid()).is_some_and(|now| now != worker)
+            && std::net::TcpStream::connect(address).is_ok()
+        {
+            break http::get(address, "/v1/status").json();
+        }
+        thread::yield_now();
+    };
+    for member in ["generation", "store"] {
+        assert_eq!(after[member], before[member], "{after}");
+    }
+    served.host.send_line("two ");
+    served.host.wait_stdout(b"one 77\ntwo 77\n");
+    served.host.close_input();
+    served.host.assert_exit(0);
+}
+
+/// The process that a host has started.
+fn only_child(host: u32) -> Option<rustix::process::Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{host}/task")).unwrap();
+    let children: String = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .collect();
+    let pid = children.split_whitespace().next()?;
+    rustix::process::Pid::from_raw(pid.parse().ok()?)
 }

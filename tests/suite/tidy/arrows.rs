@@ -9,7 +9,17 @@ use super::{
 };
 
 /// A place, and the crates that nothing below it may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
+    (
+        "json/",
+        &[
+            "hotshoe",
+            "hotshoe_abi",
+            "hotshoe_loader",
+            "hotshoe_plugin_api",
+            "abi_stable",
+        ],
+    ),
     (
         "plugin-api/abi/",
         &["hotshoe", "hotshoe_loader", "hotshoe_plugin_api"],
@@ -169,6 +179,8 @@ fn an_import_against_an_arrow_is_found() {
     check("host/src/a.rs", "use hotshoe_plugin_api::Task;\n", &[1]);
     check("host/src/a.rs", "// use hotshoe_plugin_api::Task;\n", &[]);
     check("plugins/a/src/lib.rs", "fn f() { hotshoe::run() }\n", &[1]);
+    check("plugins/a/src/lib.rs", "use hotshoe_json::read;\n", &[]);
+    check("json/src/a.rs", "use hotshoe_abi::Change;\n", &[1]);
     check(
         "plugins/a/src/lib.rs",
         "use hotshoe_plugin_api::Task;\n",

@@ -14,17 +14,23 @@ pub(super) struct Running {
     pub(super) folder: PathBuf,
 }
 
-/// The hosts below `parent` that `is_running` says yes to, by name.
-pub(super) fn running(parent: &Path, is_running: impl Fn(&Path) -> bool) -> Vec<Running> {
+/// The hosts below `parent`, and the one of a service in `service`, that `is_running` says yes to, by name.
+pub(super) fn running(
+    parent: &Path,
+    service: Option<PathBuf>,
+    is_running: impl Fn(&Path) -> bool,
+) -> Vec<Running> {
     let folders = fs::read_dir(parent).into_iter().flatten().flatten();
+    let folders = folders.map(|folder| folder.path()).chain(service);
     let mut hosts: Vec<Running> = folders
-        .map(|folder| Running {
-            name: folder.file_name().to_string_lossy().into_owned(),
-            folder: folder.path(),
+        .filter_map(|folder| {
+            let name = folder.file_name()?.to_string_lossy().into_owned();
+            is_running(&folder).then_some(Running { name, folder })
         })
-        .filter(|host| is_running(&host.folder))
         .collect();
     hosts.sort();
+    // A service's folder may lie among the others.
+    hosts.dedup();
     hosts
 }
 
@@ -80,7 +86,7 @@ mod tests {
         for name in ["b", "a", "gone"] {
             fs::create_dir(parent.path().join(name)).unwrap();
         }
-        let hosts = running(parent.path(), |folder| !folder.ends_with("gone"));
+        let hosts = running(parent.path(), None, |folder| !folder.ends_with("gone"));
         let choose = |hosts: &[Running], host: Option<&str>| {
             choose(hosts, host, parent.path(), ExitCode::Running)
         };
@@ -113,6 +119,15 @@ mod tests {
         for (chosen, wanted, found, exit) in refusals {
             assert_eq!(code(chosen), (wanted.to_owned(), found.to_owned(), exit));
         }
-        assert_eq!(running(&parent.path().join("nowhere"), |_| true), []);
+        assert_eq!(running(&parent.path().join("nowhere"), None, |_| true), []);
+        let names = |service: &Path| -> Vec<String> {
+            let hosts = running(parent.path(), Some(service.to_owned()), |_| true);
+            hosts.into_iter().map(|host| host.name).collect()
+        };
+        assert_eq!(
+            names(Path::new("/run/a-service")),
+            ["a", "a-service", "b", "gone"]
+        );
+        assert_eq!(names(&parent.path().join("b")), ["a", "b", "gone"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        dirs::{ADMIN_SOCKET, run_parent},
+        dirs::{ADMIN_SOCKET, run_dir_of_service, run_parent},
         report::{self, LogFormat},
     },
     hosts,
@@ -40,12 +40,12 @@ fn find(host: Option<&str>) -> Result<PathBuf, Problem> {
     // A socket that nobody listens on is left over from a host that was killed.
     let listens =
         |folder: &Path| std::os::unix::net::UnixStream::connect(folder.join(ADMIN_SOCKET)).is_ok();
-    let running = hosts::running(&parent, listens);
+    let running = hosts::running(&parent, run_dir_of_service(), listens);
     let chosen = hosts::choose(&running, host, &parent, ExitCode::Usage);
     chosen
         .map(|host| host.folder.join(ADMIN_SOCKET))
         .map_err(|problem| match problem.code.as_str() {
-            "no-host" => problem.fix("start one with `hotshoe run`, with [host] admin = \"unix\""),
+            "no-host" => problem.fix("start one with `hotshoe run`, with [host] admin = \"unix\"; for one that a service manager started, set RUNTIME_DIRECTORY to its folder"),
             _ => problem,
         })
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     confirm::{ConfirmMark, Transition},
-    json::JsonFault,
+    json::Fault,
 };
 
 /// What a change does. Pointers are RFC 6901 texts; values may come as any JSON parser made them.
@@ -384,8 +384,8 @@ impl DerefMut for ChangeError {
     }
 }
 
-impl From<JsonFault> for ChangeError {
-    fn from(fault: JsonFault) -> Self {
+impl From<Fault> for ChangeError {
+    fn from(fault: Fault) -> Self {
         Self::new(fault.slug, fault.detail)
     }
 }

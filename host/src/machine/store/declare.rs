@@ -1,13 +1,13 @@
 //! What a plugin declares of its topic, and what makes a declaration good: limits, schema, first value, touch. Refuses with
 //! the key at fault and what is allowed; opens no store.
 
+use hotshoe_json::{DEPTH_MAX, echo, read};
 use serde_json::Value;
 
 use super::{
     change::DeclareError,
     edit::{Edit, Put},
-    json::{self, DEPTH_MAX, canonical_len_bytes, echo_text},
-    parse::parse,
+    json::{self, canonical_len_bytes},
     pointer::Pointer,
     schema::Schema,
 };
@@ -124,7 +124,7 @@ impl Terms {
 
 fn read_initial(text: &[u8], len_max: usize) -> Result<Value, DeclareError> {
     const ALLOWED: &str = "one JSON value";
-    let value = parse(text, DEPTH_MAX).map_err(|fault| {
+    let value = read(text, DEPTH_MAX).map_err(|fault| {
         let why = format!("byte {}: {}", fault.offset, fault.detail);
         DeclareError::setting("initial", why, ALLOWED)
     })?;
@@ -155,7 +155,7 @@ fn read_touch(
         ));
     }
     let wrong = |why: String| {
-        let shown = echo_text(&touch.pointer);
+        let shown = echo(&touch.pointer);
         let allowed = "the pointer of an integer in the schema";
         DeclareError::setting("touch.pointer", format!("\"{shown}\" {why}"), allowed)
     };

@@ -1,12 +1,9 @@
 //! The patch from one document to another. It applies exactly: numbers keep their form, members that differ are named.
 
+use hotshoe_json::sorted;
 use serde_json::{Value, json};
 
-use super::{
-    json::{same, sorted},
-    patch::OPERATIONS_MAX,
-    pointer::escape,
-};
+use super::{json::same, patch::OPERATIONS_MAX, pointer::escape};
 
 /// An RFC 6902 array that turns `from` into `to`, exactly.
 ///

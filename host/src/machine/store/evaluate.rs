@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hotshoe_json::{canonical, echo};
 use serde_json::Value;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     confirm::{Outcome, Pending, Transition},
     diff::diff,
     edit::{Edit, EditFault, Put, merge},
-    json::{self, canonical, echo_text},
+    json,
     patch::Patch,
     pointer::Pointer,
     read,
@@ -294,7 +295,7 @@ impl Store {
             _ => None,
         };
         let Some(held) = held else {
-            let detail = format!("\"{}\" holds no integer", echo_text(&at.to_string()));
+            let detail = format!("\"{}\" holds no integer", echo(&at.to_string()));
             return Err(ChangeError::new("touch-not-integer", detail).at(at));
         };
         // Both are within 65 bits, so the sum is exact.

@@ -17,7 +17,6 @@ mod evaluate;
 mod history;
 mod json;
 mod openness;
-mod parse;
 mod patch;
 mod pointer;
 mod schema;
@@ -26,6 +25,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use hotshoe_json::{DEPTH_MAX, canonical};
 use serde_json::Value;
 
 use change::{CandidateKind, SetCandidate};
@@ -43,8 +43,6 @@ pub use declare::{
     VALUE_LEN_LIMIT_BYTES,
 };
 pub use history::Page;
-pub use json::{DEPTH_MAX, JsonFault, SCHEMA_DEPTH_MAX, canonical, echo_text};
-pub use parse::parse;
 pub use patch::OPERATIONS_MAX;
 pub use pointer::SEGMENTS_MAX;
 pub use schema::{VIOLATIONS_MAX, builtin_schema};
@@ -60,6 +58,14 @@ pub struct Store {
     history: History,
     value: Arc<Value>,
     pending: Option<Pending>,
+}
+
+/// The text of the pointer that `text` is, where it is one: for the fuzzer.
+#[cfg(fuzzing)]
+pub fn pointer_text(text: &str) -> Option<String> {
+    pointer::Pointer::parse(text)
+        .ok()
+        .map(|pointer| pointer.to_string())
 }
 
 impl Store {
@@ -424,7 +430,7 @@ impl Store {
 ///
 /// Errors: an entry whose document is not canonical is no longer there for anybody.
 fn read(entry: &Entry) -> Result<Value, Missing> {
-    let value = parse(&entry.document, DEPTH_MAX).ok();
+    let value = hotshoe_json::read(&entry.document, DEPTH_MAX).ok();
     value
         .filter(|value| canonical(value) == *entry.document)
         .ok_or(Missing::Gone(entry.generation))

@@ -216,7 +216,7 @@ impl Walk<'_> {
     }
 
     fn resolve(&self, reference: &str, at: &Pointer) -> Result<Pointer, DeclareError> {
-        let shown = super::json::echo_text(reference);
+        let shown = hotshoe_json::echo(reference);
         let Some(fragment) = reference.strip_prefix('#') else {
             return Err(bad(format!(
                 "the reference {shown} leaves it; nothing is fetched"

@@ -1,12 +1,13 @@
 //! JSON Patch (RFC 6902), evaluated by the store itself: `test` compares numbers by value, and size and depth are
 //! checked between two operations (config-api §5.6). All operations are read before the first is applied.
 
+use hotshoe_json::echo;
 use serde_json::Value;
 
 use super::{
     change::ChangeError,
     edit::{Edit, Put},
-    json::{echo_text, echo_value, equal_by_value},
+    json::{echo_value, equal_by_value},
     pointer::Pointer,
 };
 
@@ -124,7 +125,7 @@ fn read_step(op: &Value, base: &Pointer) -> Result<Step, ChangeError> {
         other => {
             return Err(bad(format!(
                 "\"{}\" is not an operation of JSON Patch",
-                echo_text(other)
+                echo(other)
             )));
         }
     };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hotshoe_json::array_index;
 use serde_json::Value;
 
 /// Segments that a pointer may have (config-api §12); a document is no deeper.
@@ -58,7 +59,7 @@ pub(super) fn find<'v>(root: &'v Value, segments: &[String]) -> Option<&'v Value
         .iter()
         .try_fold(root, |value, segment| match value {
             Value::Object(map) => map.get(segment),
-            Value::Array(items) => items.get(index(segment)?),
+            Value::Array(items) => items.get(array_index(segment)?),
             _ => None,
         })
 }
@@ -69,19 +70,9 @@ pub(super) fn find_mut<'v>(root: &'v mut Value, segments: &[String]) -> Option<&
         .iter()
         .try_fold(root, |value, segment| match value {
             Value::Object(map) => map.get_mut(segment),
-            Value::Array(items) => items.get_mut(index(segment)?),
+            Value::Array(items) => items.get_mut(array_index(segment)?),
             _ => None,
         })
-}
-
-/// The array index that a segment names: decimal without a leading zero. `01`, `-` and `+1` name none.
-pub(super) fn index(segment: &str) -> Option<usize> {
-    let canonical = segment == "0" || !segment.starts_with('0');
-    if canonical && !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
-        segment.parse().ok()
-    } else {
-        None
-    }
 }
 
 /// A name as a segment of a pointer.

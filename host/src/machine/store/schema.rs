@@ -3,6 +3,7 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
+use hotshoe_json::{SCHEMA_DEPTH_MAX, array_index, canonical, echo, read};
 use jsonschema::{
     Draft, Keyword, PatternOptions, ValidationError, Validator,
     error::{TypeKind, ValidationErrorKind},
@@ -12,10 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     change::{DeclareError, Violation},
-    json::{SCHEMA_DEPTH_MAX, canonical, echo_text, echo_value, integer},
+    json::{echo_value, integer},
     openness,
-    parse::parse,
-    pointer::{Pointer, escape, index},
+    pointer::{Pointer, escape},
 };
 
 /// Faults that one answer lists (config-api §4).
@@ -54,7 +54,7 @@ impl Schema {
     /// Errors: `config-schema-open` for an open object, else `config-bad-setting`.
     pub(super) fn compile(text: &[u8]) -> Result<Self, DeclareError> {
         const ALLOWED: &str = "a JSON Schema 2020-12";
-        let value = parse(text, SCHEMA_DEPTH_MAX).map_err(|fault| {
+        let value = read(text, SCHEMA_DEPTH_MAX).map_err(|fault| {
             let why = format!("byte {}: {}", fault.offset, fault.detail);
             DeclareError::setting("schema", why, ALLOWED)
         })?;
@@ -136,7 +136,7 @@ impl Faults<'_> {
                 for name in unexpected {
                     let pointer = format!("{place}/{}", escape(name));
                     self.keep(&pointer, false, || {
-                        format!("unknown member \"{}\"", echo_text(name))
+                        format!("unknown member \"{}\"", echo(name))
                     });
                 }
             }
@@ -181,11 +181,11 @@ fn document_order(document: &Value, a: &Pointer, b: &Pointer) -> Ordering {
         if a == b {
             at = at.and_then(|value| match value {
                 Value::Object(map) => map.get(a),
-                Value::Array(items) => items.get(index(a)?),
+                Value::Array(items) => items.get(array_index(a)?),
                 _ => None,
             });
         } else if matches!(at, Some(Value::Array(_))) {
-            return index(a).cmp(&index(b));
+            return array_index(a).cmp(&array_index(b));
         } else {
             return a.as_bytes().cmp(b.as_bytes());
         }

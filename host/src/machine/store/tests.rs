@@ -63,7 +63,7 @@ pub(super) fn change(operation: Operation) -> Change {
 }
 
 fn value(text: &str) -> Value {
-    parse(text.as_bytes(), 200).unwrap()
+    hotshoe_json::read(text.as_bytes(), 200).unwrap()
 }
 
 fn set(pointer: &str, text: &str) -> Operation {

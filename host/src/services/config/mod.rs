@@ -24,7 +24,7 @@ use hotshoe_abi::{
     failure_kind,
 };
 use hotshoe_loader::EpochPage;
-use journal::{Disk, Journal, Lines, Opening, RealDisk};
+use journal::{Disk, Journal, Lines, Opening, RealDisk, Syncs};
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use sets::{Document, EncodedSet, Shared};
@@ -47,6 +47,8 @@ use wire::{
 use writer::Writer;
 
 pub use journal::Recover;
+#[cfg(fuzzing)]
+pub use journal::fuzz as fuzz_journal;
 pub(crate) use sets::{ConfigSet, Pin};
 pub(crate) use waits::Waiter;
 
@@ -149,6 +151,7 @@ struct Storage {
     /// A way back that is in force and not written, and when that is tried again.
     unwritten: Option<(Lines, Duration)>,
     len_bytes: u64,
+    syncs: Syncs,
 }
 
 impl Storage {
@@ -192,6 +195,7 @@ impl Topic {
         let mut storage = self.storage.lock();
         storage.failed = journal.failed().map(str::to_owned);
         storage.len_bytes = journal.len_bytes();
+        storage.syncs = journal.syncs().clone();
     }
 }
 
@@ -555,7 +559,7 @@ impl ConfigService {
         let patch = store
             .diff(from, to)
             .map_err(|missing| refusal(missing.into()))?;
-        Ok(store::canonical(&patch))
+        Ok(hotshoe_json::canonical(&patch))
     }
 
     /// A topic's state, as `hotshoe_abi::Host::topic_status` says. Never waits for a disk, nor for a checker.
@@ -574,10 +578,11 @@ impl ConfigService {
                 "nacked": nacked.collect::<Vec<_>>(),
             })
         };
-        let (len_bytes, read_only, warnings) = {
+        let (len_bytes, read_only, warnings, syncs) = {
             let storage = topic.storage.lock();
             let read_only = storage.read_only().is_some();
-            (storage.len_bytes, read_only, storage.warnings())
+            let syncs = storage.syncs.to_json();
+            (storage.len_bytes, read_only, storage.warnings(), syncs)
         };
         let store = topic.store.lock();
         let bytes = match topic.durable {
@@ -602,9 +607,10 @@ impl ConfigService {
             "read_only": read_only,
             "readers": readers,
             "store": store.store_id(),
+            "syncs": syncs,
             "warnings": warnings,
         });
-        Ok(store::canonical(&status))
+        Ok(hotshoe_json::canonical(&status))
     }
 
     /// Notes what a reader has read last.

@@ -300,6 +300,29 @@ fn without_room_nothing_is_written_and_with_room_it_goes_on() {
     assert_eq!(generation(&service, put(20)), 2);
 }
 
+/// config-api §8: it goes back by itself, and once nobody objects any more it may be confirmed.
+#[test]
+fn what_a_reader_cannot_decode_is_not_confirmed() {
+    let place = Place::new();
+    let service = place.service(Recover::No);
+    declare(&service).unwrap();
+    let wait = Duration::from_secs(600);
+    assert_eq!(generation(&service, provisional(20, wait)), 2);
+    let confirm = || change(Operation::Confirm { generation: None });
+    // An objection to what was before is none to this.
+    service.nacked("dynamic-config", "other on 1", 1, "too old");
+    service.nacked("dynamic-config", "append on 0", 2, "expected a string");
+    let bytes = place.segments();
+    assert_eq!(slug(&service, confirm()), "readers-nacked");
+    let shown = status(&service);
+    assert_eq!(shown["confirm"]["base"], 1, "it still waits: {shown}");
+    let nacked = json!({"error": "expected a string", "generation": 2, "reader": "append on 0"});
+    assert_eq!(shown["readers"]["nacked"][0], nacked, "{shown}");
+    assert_eq!(place.segments(), bytes);
+    service.read_by("dynamic-config", "append on 0", 2);
+    assert!(apply(&service, confirm()).is_ok());
+}
+
 /// C45.
 #[test]
 fn the_way_back_has_its_room() {

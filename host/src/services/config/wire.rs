@@ -37,7 +37,7 @@ pub(super) fn dry_run_answer(dry_run: &store::DryRun, current: &Arc<[u8]>) -> Ap
         op: "dry-run".into(),
         document: current.to_vec().into(),
         touched: "".into(),
-        patch: store::canonical(&dry_run.patch).into(),
+        patch: hotshoe_json::canonical(&dry_run.patch).into(),
         confirm: "".into(),
     }
 }
@@ -108,14 +108,14 @@ pub(super) fn read_settings(bytes: &[u8]) -> Result<(StoreSettings, State), Fail
     let state = match (raw.state.as_str(), raw.state_dir) {
         ("memory", _) => State::Memory,
         ("dir", Some(folder)) if !folder.is_absolute() => {
-            let shown = store::echo_text(&folder.to_string_lossy());
+            let shown = hotshoe_json::echo(&folder.to_string_lossy());
             return Err(bad(format!(
                 "state_dir = \"{shown}\": it depends on where the host was started; allowed: an absolute path"
             )));
         }
         ("dir", folder) => State::Dir(folder),
         (other, _) => {
-            let shown = store::echo_text(other);
+            let shown = hotshoe_json::echo(other);
             return Err(bad(format!(
                 "state = \"{shown}\": no such place; allowed: \"dir\", \"memory\""
             )));
@@ -137,7 +137,7 @@ pub(super) fn read_settings(bytes: &[u8]) -> Result<(StoreSettings, State), Fail
 pub(super) fn read_change(change: &Change<'_>, by: &str) -> Result<store::Change, Failure> {
     let document = || -> Result<Value, Failure> {
         // The store's own reader: it keeps every digit and takes no member twice.
-        store::parse(change.document.as_slice(), store::DEPTH_MAX).map_err(|fault| {
+        hotshoe_json::read(change.document.as_slice(), hotshoe_json::DEPTH_MAX).map_err(|fault| {
             let text = format!(
                 "a change's document is not JSON: byte {}: {}",
                 fault.offset, fault.detail
@@ -233,7 +233,7 @@ pub(super) fn refusal(refused: Refused) -> ChangeError {
         }),
         violations: match violations.is_empty() {
             true => Vec::new().into(),
-            false => store::canonical(&Value::Array(violations)).into(),
+            false => hotshoe_json::canonical(&Value::Array(violations)).into(),
         },
     }
 }
@@ -258,7 +258,7 @@ pub(super) fn history_entry(entry: &store::Entry) -> HistoryEntry {
     }
     HistoryEntry {
         generation: entry.generation,
-        item: store::canonical(&item).into(),
+        item: hotshoe_json::canonical(&item).into(),
         document: entry.document.to_vec().into(),
     }
 }

@@ -3,10 +3,10 @@
 
 use crate::{
     error::Slug,
-    json::canonical,
     settings::Touch,
     store::{Applied, Entry, Refused, Snapshot, Store},
 };
+use hotshoe_json::canonical;
 use hotshoe_plugin_api::{Change, Operation, Result};
 use serde_json::{Map, Value, json};
 use std::{
@@ -22,6 +22,8 @@ pub(super) struct Fake {
     held: Mutex<Vec<(String, String, Value)>>,
     /// Base and generation of a change that waits for its confirmation.
     pending: Mutex<Option<(u64, u64)>>,
+    /// The generation that was confirmed last.
+    confirmed: AtomicU64,
     /// What the last `status` adds to or replaces in the store's own words.
     pub(super) told: Mutex<Map<String, Value>>,
     /// Generations below it are no longer kept.
@@ -54,6 +56,7 @@ impl Fake {
         Self {
             held: Mutex::new(vec![("initial".to_owned(), "host".to_owned(), initial)]),
             pending: Mutex::new(None),
+            confirmed: AtomicU64::new(0),
             told: Mutex::default(),
             oldest: AtomicU64::new(1),
             changed: Condvar::new(),
@@ -105,7 +108,9 @@ impl Fake {
                 ..Applied::default()
             };
             let refused = Refused::new(Slug::NothingToConfirm, "no change waits");
-            return pending.take().map(|_| applied).ok_or(refused);
+            let (_, waits) = pending.take().ok_or(refused)?;
+            self.confirmed.store(waits, Ordering::Relaxed);
+            return Ok(applied);
         }
         if pending.is_some() && !matches!(change.operation, Operation::Rollback { .. }) {
             let mut refused = Refused::new(Slug::ConfirmPending, "one waits");
@@ -220,9 +225,15 @@ impl Store for Fake {
                 .min(held.len())
         });
         let oldest = usize::try_from(self.oldest.load(Ordering::Relaxed)).unwrap();
+        let pending = *self.pending.lock().unwrap();
+        let confirm = |generation: u64| match pending {
+            Some((_, waits)) if waits == generation => Some("pending"),
+            _ if self.confirmed.load(Ordering::Relaxed) == generation => Some("confirmed"),
+            _ => None,
+        };
         let entry = |(i, (op, by, value)): (usize, &(String, String, Value))| Entry {
             generation: i as u64 + 1,
-            item: json!({"at": "t", "by": by, "confirm": null, "generation": i + 1, "op": op, "parent": i}),
+            item: json!({"at": "t", "by": by, "confirm": confirm(i as u64 + 1), "generation": i + 1, "op": op, "parent": i}),
             document: canonical(value),
         };
         let kept = held.iter().enumerate().take(end).skip(oldest - 1).rev();

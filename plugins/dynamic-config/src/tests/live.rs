@@ -1,8 +1,9 @@
 //! What is live: confirmation, events, figures, and the description of it all.
 
 use super::*;
-use crate::{contract::ENDPOINTS, guard::Peer, router::router};
+use crate::{contract::ENDPOINTS, guard::Peer, router::router, store::Store as _};
 use axum::{body::Body, http::Request};
+use hotshoe_plugin_api::{Change, Operation};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use std::sync::atomic::Ordering;
@@ -159,6 +160,33 @@ fn c34_a_watcher_sees_the_current_generation_and_all_that_follow() {
     assert_eq!(late.event(), config("config", 6, "put"));
     instance.put("{\"value\":100}");
     assert_eq!(late.event(), config("config", 7, "put"));
+}
+
+/// Whoever confirms: here nobody asks the listener to.
+#[test]
+fn every_confirmation_is_an_event_and_each_only_one() {
+    let instance = standard();
+    let mut watcher = watch(&instance, "", &[]);
+    assert_eq!(watcher.event(), config("config", 1, "initial"));
+    let confirmed = |generation: u64| {
+        format!(
+            "event: confirm\ndata: {{\"generation\":{generation},\"result\":\"confirmed\"}}\n\n"
+        )
+    };
+    let confirm = Change::from(Operation::Confirm { generation: None });
+    for generation in [2, 4] {
+        let body = format!("{{\"value\":{generation}}}");
+        instance.ask("PUT /v1/config?confirm=1m", &[JSON], body.as_bytes());
+        assert_eq!(watcher.event(), config("config", generation, "put"));
+        let outcome = instance.store.apply(std::slice::from_ref(&confirm));
+        assert!(outcome.unwrap()[0].is_ok());
+        assert_eq!(watcher.event(), confirmed(generation));
+        // The listener's own is told of by the thread that watches as well.
+        instance.ask("PUT /v1/config?confirm=1m", &[JSON], b"{\"value\":0}");
+        assert_eq!(watcher.event(), config("config", generation + 1, "put"));
+        instance.ask("POST /v1/confirm", &[], b"");
+        assert_eq!(watcher.event(), confirmed(generation + 1));
+    }
 }
 
 #[test]

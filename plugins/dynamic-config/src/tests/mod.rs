@@ -10,7 +10,6 @@ mod surface;
 
 use crate::{
     app::{App, Facts},
-    json::canonical,
     listener::{self, Bound},
     settings::{Plan, Settings},
     status,
@@ -20,6 +19,7 @@ use crate::{
 };
 use client::Client;
 use fake::Fake;
+use hotshoe_json::canonical;
 use hotshoe_plugin_api::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};

@@ -3,7 +3,7 @@
 //! It trusts no address file of a host that is gone, and guesses no port.
 
 use super::super::{
-    super::dirs::{ADMIN_SOCKET, run_parent},
+    super::dirs::{ADMIN_SOCKET, run_dir_of_service, run_parent},
     hosts,
 };
 use hotshoe::{Blame, ExitCode, Problem};
@@ -120,15 +120,20 @@ fn is_running(folder: &Path) -> bool {
 /// # Errors
 /// `no-host`, `several-hosts`, `no-such-host`; `no-listener`, `several-plugins`, `no-such-plugin`.
 pub(super) fn find(host: Option<&str>, plugin: Option<&str>) -> Result<Place, Problem> {
-    find_below(&run_parent(), host, plugin)
+    find_below(&run_parent(), run_dir_of_service(), host, plugin)
 }
 
-fn find_below(parent: &Path, host: Option<&str>, plugin: Option<&str>) -> Result<Place, Problem> {
-    let running = hosts::running(parent, is_running);
+fn find_below(
+    parent: &Path,
+    service: Option<PathBuf>,
+    host: Option<&str>,
+    plugin: Option<&str>,
+) -> Result<Place, Problem> {
+    let running = hosts::running(parent, service, is_running);
     let host =
         hosts::choose(&running, host, parent, ExitCode::Running).map_err(
             |problem| match problem.code.as_str() {
-                "no-host" => problem.fix("start one with `hotshoe run`"),
+                "no-host" => problem.fix("start one with `hotshoe run`; for one that a service manager started, set RUNTIME_DIRECTORY to its folder"),
                 _ => problem,
             },
         )?;
@@ -222,7 +227,7 @@ mod tests {
         }
 
         fn find(&self, host: Option<&str>, plugin: Option<&str>) -> Result<Place, String> {
-            find_below(self.parent.path(), host, plugin).map_err(|problem| problem.code)
+            find_below(self.parent.path(), None, host, plugin).map_err(|problem| problem.code)
         }
     }
 
@@ -261,7 +266,7 @@ mod tests {
             ("lock", "http://127.0.0.1:8\n"),
         ];
         folders.running("a", &files);
-        let problem = find_below(folders.parent.path(), None, None).unwrap_err();
+        let problem = find_below(folders.parent.path(), None, None, None).unwrap_err();
         assert_eq!(problem.code, "several-plugins");
         assert_eq!(problem.found.as_deref(), Some("listening: one, two"));
         assert_eq!(folders.find(None, Some("two")).unwrap().plugin, "two");

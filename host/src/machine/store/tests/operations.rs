@@ -1,6 +1,6 @@
 //! Each operation, one row a change: initial document, operation, what comes out or which refusal.
 
-use super::*;
+use super::{super::patch::OPERATIONS_MAX, *};
 
 /// Evaluates `operation` on `initial` and expects this document, or this slug and pointer.
 fn check(initial: &str, operation: Operation, expected: Result<&str, (&str, Option<&str>)>) {
@@ -446,6 +446,49 @@ fn size_and_depth_are_checked_between_two_operations() {
         merge,
         Err(("too-deep", Some(&"/0".repeat(30)))),
     );
+}
+
+#[test]
+fn a_patch_does_a_bounded_amount_of_work() {
+    let zeros = "0,".repeat(1 << 17);
+    let initial = format!("{{\"l\":[{}],\"s\":[1]}}", zeros.trim_end_matches(','));
+    let twice =
+        |ops: [Value; 2]| Value::from_iter(ops.iter().cycle().take(OPERATIONS_MAX).cloned());
+    // Each pair copies, moves or shifts a quarter of a mebibyte, and leaves the document as it was.
+    for hostile in [
+        twice([
+            json!({"op": "copy", "from": "/l", "path": "/m"}),
+            json!({"op": "remove", "path": "/m"}),
+        ]),
+        twice([
+            json!({"op": "move", "from": "/l", "path": "/m"}),
+            json!({"op": "move", "from": "/m", "path": "/l"}),
+        ]),
+        twice([
+            json!({"op": "add", "path": "/l/0", "value": 1}),
+            json!({"op": "copy", "from": "/l", "path": "/m"}),
+        ]),
+    ] {
+        let store = anything(&initial);
+        let patch = change(Operation::JsonPatch {
+            pointer: String::new(),
+            ops: hostile,
+        });
+        let error = store.evaluate(&patch, NOW).unwrap_err();
+        assert_eq!(error.slug, "document-too-large");
+        let operation = error.operation.unwrap();
+        assert!((10..100).contains(&operation), "refused at {operation}");
+    }
+    // A thousand ordinary operations on the same document are taken.
+    let mut store = anything(&initial);
+    let patch = change(Operation::JsonPatch {
+        pointer: String::new(),
+        ops: twice([
+            json!({"op": "add", "path": "/l/70000", "value": 1}),
+            json!({"op": "copy", "from": "/s/0", "path": "/s/-"}),
+        ]),
+    });
+    run(&mut store, &patch, NOW).unwrap();
 }
 
 #[test]

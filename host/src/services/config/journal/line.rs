@@ -3,7 +3,8 @@
 //! A payload is canonical JSON, so its members come in one order and this reads them in that order: an unknown member, a
 //! missing one and one out of place are the same fault. Nothing here knows of files, or of other lines.
 
-use crate::machine::store::{ConfirmMark, Entry, Op, Outcome, canonical};
+use crate::machine::store::{ConfirmMark, Entry, Op, Outcome};
+use hotshoe_json::canonical;
 use serde_json::{Value, json};
 
 /// The format that this host writes, and the only one that it reads.
@@ -110,7 +111,7 @@ pub(super) fn pending(entry: &Entry) -> Option<&ConfirmMark> {
     mark.filter(|mark| mark.outcome == Outcome::Pending)
 }
 
-fn frame(payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(payload: &[u8]) -> Vec<u8> {
     let len = format!("{} ", payload.len());
     let crc = crc32c::crc32c_append(crc32c::crc32c(len.as_bytes()), payload);
     let mut line = Vec::with_capacity(payload.len() + 32);

@@ -7,14 +7,17 @@
 //! Invariant: bytes before `len` are on stable storage; nothing after it was ever acknowledged.
 
 mod disk;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod line;
 mod open;
 mod recovery;
 mod segment;
+mod syncs;
 #[cfg(test)]
 mod tests;
 
-use crate::machine::store::Entry;
+use crate::{machine::store::Entry, services::clock};
 use disk::{Folder, is_full, is_unsupported};
 use line::Header;
 use std::{fs::File, io, sync::Arc};
@@ -22,6 +25,7 @@ use std::{fs::File, io, sync::Arc};
 pub(crate) use disk::{Disk, RealDisk};
 pub use open::Recover;
 pub(crate) use open::{Opened, Opening, Trouble, open};
+pub(crate) use syncs::Syncs;
 
 /// A segment this long is followed by another.
 const SEGMENT_LEN_MAX: u64 = 4 << 20;
@@ -85,12 +89,18 @@ pub(crate) struct Journal {
     /// Room for one largest line.
     reserve: u64,
     failed: Option<String>,
+    syncs: Syncs,
 }
 
 impl Journal {
     /// Why nothing is written any more.
     pub(crate) fn failed(&self) -> Option<&str> {
         self.failed.as_deref()
+    }
+
+    /// How long the syncs of commits took since the journal was opened.
+    pub(crate) fn syncs(&self) -> &Syncs {
+        &self.syncs
     }
 
     /// Bytes of all segments.
@@ -131,7 +141,10 @@ impl Journal {
             }
             Err(error) => return Err(self.fail("writing", &error)),
         }
-        match self.disk.sync(&self.active) {
+        let begun = clock::monotonic();
+        let synced = self.disk.sync(&self.active);
+        self.syncs.observe(clock::monotonic() - begun);
+        match synced {
             Ok(()) => {}
             // Never asked again: the kernel reports a lost write once, and then forgets it.
             Err(error) => return Err(self.fail("syncing", &error)),

@@ -2,7 +2,7 @@
 //! texts of their refusals. Repairs nothing that was not asked for, but for a tail that nobody was told of.
 
 use super::{
-    AppendError, Disk, Journal, LINE_OVERHEAD, Lines, Room, begin,
+    AppendError, Disk, Journal, LINE_OVERHEAD, Lines, Room, Syncs, begin,
     disk::{Folder, FolderError},
     line::{self, Header},
     recovery::{self, Broken},
@@ -218,6 +218,7 @@ fn create(
         sealed: Vec::new(),
         reserve,
         failed: None,
+        syncs: Syncs::default(),
     })
 }
 
@@ -252,6 +253,7 @@ fn resume(
         sealed,
         reserve: opening.declaration.settings.value_len_max as u64 + LINE_OVERHEAD,
         failed: None,
+        syncs: Syncs::default(),
     };
     Ok(Opened {
         store,

@@ -1,39 +1,15 @@
-//! JSON at the edge: a strict reader with positions, a finder of the bytes behind a pointer, the canonical form.
+//! The reader: one text to one value, or the first fault and its byte; and the finder of the bytes behind a pointer.
 //!
-//! Reading never recurses and never trusts a build feature of serde_json: depth, duplicate names, number range, UTF-8 and
-//! surrogates are checked here, reals are rounded correctly (config-api §5). Nothing here knows HTTP.
+//! Never recurses, and trusts no feature of serde_json's own parser, which rounds some reals by one unit unless
+//! `float_roundtrip` is on and lets the last of two equal names win. Writes nothing.
 
-use crate::{
-    error::{Slug, echo},
-    pointer::array_index,
-};
+use crate::{Fault, Position, array_index, echo, out_of_range, too_deep};
 use serde_json::{Map, Number, Value};
 use std::{borrow::Cow, ops::Range};
 
-/// Containers around the innermost value that a document may have (config-api §12).
-pub(crate) const DEPTH_MAX: usize = 64;
-
-/// The same for a schema file, whose keywords nest about two levels for each level of the documents it describes.
-pub(crate) const SCHEMA_DEPTH_MAX: usize = 160;
-
-/// A place in a body, as an editor counts: both from 1, the column in bytes; column 0 is the end of the line before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    pub(crate) line: u64,
-    pub(crate) column: u64,
-}
-
-/// Why bytes are not a value that can be taken.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) slug: Slug,
-    pub(crate) detail: String,
-    /// 0-based offset of the offending byte; the length where the text ends too early.
-    pub(crate) offset: usize,
-}
-
 /// Where `offset` is in `body`; the last byte received where it is the end.
-pub(crate) fn position(body: &[u8], offset: usize) -> Position {
+#[must_use]
+pub fn position(body: &[u8], offset: usize) -> Position {
     let before = &body[..offset.min(body.len())];
     let line_start = before
         .iter()
@@ -47,8 +23,11 @@ pub(crate) fn position(body: &[u8], offset: usize) -> Position {
     }
 }
 
-/// Reads one JSON text (RFC 8259) of at most `depth_max` levels.
-pub(crate) fn read(body: &[u8], depth_max: usize) -> Result<Value, Fault> {
+/// Reads one JSON text (RFC 8259) of at most `depth_max` levels: UTF-8 without a BOM, nothing behind it, no member named
+/// twice, integers within i64 ∪ u64, reals finite and rounded correctly.
+///
+/// Errors: the first [`Fault`] from the left.
+pub fn read(body: &[u8], depth_max: usize) -> Result<Value, Fault> {
     let (text, whole) = match std::str::from_utf8(body) {
         Ok(text) => (text, true),
         // What comes before the first bad byte is read all the same: the first fault is the one that counts.
@@ -69,11 +48,9 @@ fn valid_prefix(body: &[u8], len: usize) -> &str {
     std::str::from_utf8(&body[..len]).expect("checked up to here")
 }
 
-/// The bytes of the value that `segments` name in `text`, which [`read`] takes or a store wrote.
-pub(crate) fn locate<'s>(
-    text: &str,
-    segments: impl IntoIterator<Item = &'s str>,
-) -> Option<Range<usize>> {
+/// The bytes of the value that `segments` name in `text`, which [`read`] takes or a store wrote. In any other text it finds
+/// something or nothing.
+pub fn locate<'s>(text: &str, segments: impl IntoIterator<Item = &'s str>) -> Option<Range<usize>> {
     let mut scanner = Scanner::new(text);
     scanner.blank();
     for segment in segments {
@@ -84,55 +61,9 @@ pub(crate) fn locate<'s>(
     Some(start..scanner.at)
 }
 
-/// The canonical form (config-api §5.3), without a line end. `value` is at most [`SCHEMA_DEPTH_MAX`] deep.
-pub(crate) fn canonical(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(&mut out, value);
-    out
-}
-
-fn write(out: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
-        Value::String(text) => write_string(out, text),
-        Value::Array(items) => {
-            out.push(b'[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write(out, item);
-            }
-            out.push(b']');
-        }
-        Value::Object(map) => {
-            // The map may keep another order: any crate of the build can switch `preserve_order` on.
-            let mut members: Vec<_> = map.iter().collect();
-            members.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-            out.push(b'{');
-            for (i, (name, member)) in members.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_string(out, name);
-                out.push(b':');
-                write(out, member);
-            }
-            out.push(b'}');
-        }
-    }
-}
-
-fn write_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("text is written to memory");
-}
-
 fn bad(offset: usize, detail: &str) -> Fault {
     Fault {
-        slug: Slug::BadJson,
+        slug: "bad-json",
         detail: detail.to_owned(),
         offset,
     }
@@ -204,11 +135,7 @@ impl<'t> Scanner<'t> {
     fn begin(&mut self, open: &mut Vec<Open>, depth_max: usize) -> Result<Option<Value>, Fault> {
         let value = match self.peek() {
             Some(b'{' | b'[') if open.len() >= depth_max => {
-                return Err(Fault {
-                    slug: Slug::TooDeep,
-                    detail: format!("nested deeper than {depth_max} levels"),
-                    offset: self.at,
-                });
+                return Err(too_deep(self.at, depth_max));
             }
             Some(b'{') => {
                 self.at += 1;
@@ -296,7 +223,7 @@ impl<'t> Scanner<'t> {
         let name = self.string()?.into_owned();
         if seen.contains_key(&name) {
             return Err(Fault {
-                slug: Slug::DuplicateKey,
+                slug: "duplicate-key",
                 detail: format!("member \"{}\" appears twice", echo(&name)),
                 offset: start,
             });
@@ -371,11 +298,7 @@ impl<'t> Scanner<'t> {
                 .or_else(|_| literal.parse::<u64>().map(Number::from))
                 .ok()
         };
-        number.ok_or_else(|| Fault {
-            slug: Slug::NumberOutOfRange,
-            detail: format!("{} is outside i64, u64 and the finite reals", echo(literal)),
-            offset: start,
-        })
+        number.ok_or_else(|| out_of_range(start, literal))
     }
 
     /// A string's text; borrowed where it has no escape.
@@ -544,8 +467,9 @@ enum Put {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DEPTH_MAX;
 
-    fn fault(body: &[u8]) -> (Slug, u64, u64) {
+    fn fault(body: &[u8]) -> (&'static str, u64, u64) {
         let fault = read(body, DEPTH_MAX).unwrap_err();
         let place = position(body, fault.offset);
         (fault.slug, place.line, place.column)
@@ -582,21 +506,21 @@ mod tests {
         ];
         for (body, line, column) in cases {
             let shown = String::from_utf8_lossy(body);
-            assert_eq!(fault(body), (Slug::BadJson, *line, *column), "{shown}");
+            assert_eq!(fault(body), ("bad-json", *line, *column), "{shown}");
         }
     }
 
     #[test]
     fn c14_the_second_name_is_at_fault() {
         let body = b"{\"value\":10,\"value\":11}";
-        assert_eq!(fault(body), (Slug::DuplicateKey, 1, 13));
+        assert_eq!(fault(body), ("duplicate-key", 1, 13));
         let escaped = b"{\"value\":10,\n\"valu\\u0065\":11}";
-        assert_eq!(fault(escaped), (Slug::DuplicateKey, 2, 1));
+        assert_eq!(fault(escaped), ("duplicate-key", 2, 1));
     }
 
     #[test]
     fn c15_numbers_and_depth_have_limits() {
-        let out_of_range = Slug::NumberOutOfRange;
+        let out_of_range = "number-out-of-range";
         assert_eq!(
             fault(b"{\"value\":18446744073709551616}"),
             (out_of_range, 1, 10)
@@ -604,33 +528,10 @@ mod tests {
         assert_eq!(fault(b"{\"value\":1e999}"), (out_of_range, 1, 10));
         assert_eq!(fault(b"-9223372036854775809"), (out_of_range, 1, 1));
         for levels in [65, 1_000_000] {
-            assert_eq!(fault("[".repeat(levels).as_bytes()), (Slug::TooDeep, 1, 65));
+            assert_eq!(fault("[".repeat(levels).as_bytes()), ("too-deep", 1, 65));
         }
         let at_the_limit = format!("{}{}", "[".repeat(64), "]".repeat(64));
         assert!(read(at_the_limit.as_bytes(), DEPTH_MAX).is_ok());
-    }
-
-    #[test]
-    fn the_canonical_form_is_sorted_tight_and_exact() {
-        for (text, expected) in [
-            (" { \"b\" : 1 , \"a\" : [ ] } ", r#"{"a":[],"b":1}"#),
-            (
-                "{\"é\":1,\"z\":2,\"\":3,\"Z\":4}",
-                "{\"\":3,\"Z\":4,\"z\":2,\"é\":1}",
-            ),
-            ("18446744073709551615", "18446744073709551615"),
-            ("-9223372036854775808", "-9223372036854775808"),
-            ("[1.0,1e2,-0,0.1e1]", "[1.0,100.0,-0.0,1.0]"),
-            ("9007199254740993.0", "9007199254740992.0"),
-            ("2.2250738585072011e-308", "2.225073858507201e-308"),
-            (
-                r#""\u0041\/\u00e9\n\u0007\ud83d\ude00""#,
-                "\"A/é\\n\\u0007😀\"",
-            ),
-        ] {
-            let form = canonical(&read(text.as_bytes(), DEPTH_MAX).unwrap());
-            assert_eq!(String::from_utf8(form).unwrap(), expected, "{text}");
-        }
     }
 
     #[test]

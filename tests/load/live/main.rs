@@ -1,0 +1,86 @@
+//! The numbers of live configuration (config-api §14), each beside its bar, from a release host that this starts and stops:
+//! `cargo bench -p hotshoe-tests --bench live -- [N3 N4 …]`, all of them without a name. Every program ends by itself;
+//! `HOTSHOE_LOAD_DIVIDE=100` divides the counts of the long ones.
+//!
+//! What must be zero ends the run where it is not; what is a time only prints, because a busy machine prints worse ones.
+//! N1 and N2 are `cargo bench -p hotshoe --bench services`, N9 is `--bench kills`.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod client;
+mod commit;
+mod history;
+mod hostile;
+#[path = "../hostility.rs"]
+mod hostility;
+#[allow(dead_code, unreachable_pub, reason = "shared with the suite")]
+#[path = "../killing.rs"]
+mod killing;
+mod readers;
+mod slow;
+mod stream;
+mod token;
+mod watchers;
+
+use std::{env, time::Duration};
+
+/// A number, and the program that measures it.
+const PROGRAMS: [(&str, fn()); 11] = [
+    ("N3", commit::one_client),
+    ("N4", commit::many_clients),
+    ("N5", readers::nothing_is_stale),
+    ("N6", watchers::ten_thousand),
+    ("N7", slow::heads),
+    ("N8", hostile::requests),
+    ("N10", commit::compare_and_set),
+    ("N11", stream::beside_changes),
+    ("N12", history::long_start),
+    ("C38", readers::every_batch),
+    ("C50", token::tells_nothing),
+];
+
+fn main() {
+    let wanted: Vec<String> = env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let known = |name: &String| PROGRAMS.iter().any(|(known, _)| known == name);
+    if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
+        panic!("no program `{unknown}`; there are {}", names.join(", "));
+    }
+    for (name, program) in PROGRAMS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            program();
+        }
+    }
+}
+
+/// A count of a full run, divided as the caller asks.
+fn times(full: u64) -> u64 {
+    let divide = env::var("HOTSHOE_LOAD_DIVIDE").ok();
+    let divide = divide.and_then(|text| text.parse().ok()).unwrap_or(1);
+    (full / divide).max(1)
+}
+
+/// One line: the number, what was found, its bar.
+fn print(name: &str, found: &str, bar: &str) {
+    println!("{name:<4} {found}; bar: {bar}");
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.3} ms", time.as_secs_f64() * 1e3)
+}
+
+/// The value below which the fraction `part` of the sorted samples lies.
+fn percentile(samples: &mut [Duration], part: f64) -> Duration {
+    samples.sort_unstable();
+    samples[((samples.len() - 1) as f64 * part) as usize]
+}
+
+/// Resident bytes of a process.
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() * 1_024
+}
