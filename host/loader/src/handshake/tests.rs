@@ -70,7 +70,7 @@ fn manifest(abi: (u32, u32, u32)) -> Manifest {
 }
 
 fn refused(header: AbiHeaderRef, manifest: &Manifest) -> Refusal {
-    match shake(Path::new("libx.so"), header, manifest) {
+    match shake(Path::new("libx.so"), header, &manifest.abi_text()) {
         Ok(_) => panic!("accepted"),
         Err(refusal) => refusal,
     }
@@ -90,7 +90,7 @@ fn a_header_of_our_own_abi_gives_its_module() {
     let module = shake(
         Path::new("libx.so"),
         header(CheckTypeLayout::Yes),
-        &manifest(ours()),
+        &manifest(ours()).abi_text(),
     )
     .expect("accepted");
     assert_eq!(

@@ -160,7 +160,8 @@ impl Supervisor {
     /// wait for it no longer.
     pub(super) fn executor_settled(&mut self, executor: ExecutorId, effects: &mut Vec<Effect>) {
         for id in self.ids() {
-            if self.life(id) != Life::Reviving || self.instances[id.0].out {
+            let reviving = self.life(id) == Life::Reviving && !self.instances[id.0].out;
+            if !reviving || !self.restarts_allowed() {
                 continue;
             }
             let number = self.instances[id.0].restarts.number;

@@ -58,6 +58,8 @@ struct Book {
     made: BTreeMap<(ExecutorId, InstanceId), u32>,
     /// Failures that count, by their timers.
     failures: Vec<BTreeSet<u32>>,
+    /// Who was out before this step.
+    was_out: Vec<bool>,
     /// In this step: who was charged, and with how many failures then.
     charged: Vec<(InstanceId, usize)>,
     /// In this step: a death in service that must be charged.
@@ -99,6 +101,7 @@ impl Book {
             ordered: BTreeMap::new(),
             made: BTreeMap::new(),
             failures: vec![BTreeSet::new(); count],
+            was_out: Vec::new(),
             charged: Vec::new(),
             died_in_service: None,
             ready: 0,
@@ -125,6 +128,8 @@ impl Book {
                 .collect()
         };
         let before = quarantined(&self.supervisor);
+        let instances = self.supervisor.instances().iter();
+        self.was_out = instances.map(|instance| instance.out).collect();
         for effect in step(&mut self.supervisor, event) {
             assert!(!self.finished, "{effect:?} after the end, for {shown}");
             self.take(effect);
@@ -377,7 +382,8 @@ impl Book {
                 assert!(!self.owed.contains(&order), "revived twice at once");
                 assert!(self.timers.contains(&Timer::Revive(executor, id)));
                 assert!(!self.no_more, "revived while executors are being stopped");
-                let out = self.supervisor.instances()[id.0].out;
+                // It may be given up later in the same step, for another reason.
+                let out = self.was_out[id.0];
                 assert!(self.lives[id.0].alive && !out, "revived, and dead");
                 let life = self.supervisor.instances()[id.0].restarts.number;
                 self.ordered.insert((executor, id), life);

@@ -768,6 +768,21 @@ mod stopping {
     }
 
     #[test]
+    fn an_executor_that_comes_up_after_the_stop_makes_nothing_anew() {
+        let two = [
+            instance("a", &[X]).isolated(),
+            instance("b", &[D]).isolated(),
+        ];
+        let mut world = World::of(two);
+        world.on("executor 0 start", Hangs).stand_still().start();
+        world.on("b load", Hangs).dies("a");
+        assert_eq!(world.dies("b"), "warning 1, b load");
+        assert_eq!(world.stop(), "");
+        assert_eq!(world.answer("executor 0 start"), "");
+        assert_eq!(world.answer("b load"), "executor 0 stop, finish 0");
+    }
+
+    #[test]
     fn while_tasks_are_drained_it_is_brought_back_for_them() {
         let mut world = begun(processor(1));
         world.on("drain stream", Hangs).stand_still();
