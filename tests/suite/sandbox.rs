@@ -2,12 +2,17 @@
 //!
 //! Each attempt of `tests/fixtures/escape` is made in a process of its own: without walls, where it has to succeed, or the
 //! attempt proves nothing; within all walls, where it must not; and within each layer alone, which shows the layers that
-//! stop it. What a walled plugin may do must work.
+//! stop it. What a walled plugin may do must work. The same through a host and its workers is [`worker`]; what a process may
+//! use is [`limits`].
+
+mod limits;
+mod worker;
 
 use hotshoe_tests::{
     artifacts::{fixture_executable, workspace_root},
     difference,
 };
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     env, fs,
@@ -56,6 +61,11 @@ impl World {
 
     /// The scene of one attempt, as `escape-direct` takes it.
     fn scene(&self) -> String {
+        self.scene_of(std::process::id()).to_string()
+    }
+
+    /// The same, with somebody else to watch.
+    fn scene_of(&self, parent: u32) -> Value {
         let path = |name: &str| self.folder.path().join(name);
         for folder in ["outside", "readable", "inside"] {
             // Absent the first time.
@@ -77,13 +87,12 @@ impl World {
             "outside": path("outside"),
             "readable": path("readable"),
             "inside": path("inside"),
-            "parent": std::process::id(),
+            "parent": parent,
             "port": port(&self.tcp),
             "listed_port": port(&self.listed),
             "socket": path("socket"),
             "abstract_name": self.abstract_name,
         })
-        .to_string()
     }
 
     fn attempt(&self, name: &str, walls: &str) -> Came {

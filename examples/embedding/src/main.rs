@@ -3,7 +3,7 @@
 //! The host owns nothing of the program: runtime, signals, stdout and the end of the process stay the program's.
 #![forbid(unsafe_code)]
 
-use hotshoe::Host;
+use hotshoe::{Host, worker::Workers};
 use hotshoe_plugin_api::{serde_json::json, *};
 use std::{process::ExitCode, time::Duration};
 
@@ -36,9 +36,16 @@ impl DriverPlugin for Greeter {
 
 export_plugin!(Greeter as "greeter": driver);
 
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // Before everything else: a plugin with `isolation = "process"` would run in this program, started once more.
+    let workers = hotshoe::worker::take_over();
+    run(workers)
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+async fn run(workers: Workers) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let host = Host::builder()
+        .workers(workers)
         .plugin("greeter", entry!(Greeter), ())
         .build()?;
     host.start().await?;

@@ -312,7 +312,7 @@ pub struct Limits {
 impl From<LimitsTable> for Limits {
     fn from(table: LimitsTable) -> Self {
         Self {
-            memory: table.memory.map(|size| size.0),
+            memory: table.memory.map(|size| size.value.0),
             cpu_time: table.cpu_time.map(|span| span.0),
             files: table.files.map(|room| room.value.0),
             processes: table.processes.map(|room| room.value.0),

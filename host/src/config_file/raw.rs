@@ -21,7 +21,7 @@ use super::{
         SandboxWord, Stage, VariableName,
     },
 };
-use crate::error::Problem;
+use crate::error::{Place, Problem};
 
 /// The configuration of a hotshoe host.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -485,7 +485,7 @@ pub(super) struct LimitsTable {
     /// Bytes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Memory")]
-    pub(super) memory: Option<Memory>,
+    pub(super) memory: Option<Located<Memory>>,
     /// Processor time of the process's whole life, counted in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Span<1_000>")]
@@ -506,42 +506,71 @@ section!(LimitsTable {
     processes
 });
 
-/// From 32 MiB to 1 TiB.
-pub(super) type Memory = Size<33_554_432, 1_099_511_627_776>;
+/// What a worker needs of memory with one executor, in MiB: 9 are its threads' stacks and heaps, 23 are the plugin's.
+const MEMORY_MIB: u64 = 32;
+/// And for each further executor: a thread's stack of two, its heap, and room for a batch.
+const MEMORY_MIB_EACH: u64 = 3;
+/// From [`MEMORY_MIB`] to 1 TiB.
+pub(super) type Memory = Size<{ MEMORY_MIB << 20 }, { 1 << 40 }>;
 
-/// What a worker needs of files and threads with one executor; each further executor takes one more of either.
+/// What a worker needs of files (7, without the plugin's) and threads (5) with one executor; each further executor takes one
+/// more of either.
 const ROOM: u32 = 16;
 pub(super) type Room = Int<ROOM, 1_048_576>;
 
 impl PluginTable {
     /// What is wrong with its limits beside so many executors.
     pub(super) fn check_room(&self, executors: u32) -> Vec<Problem> {
+        let further = executors.saturating_sub(1);
+        let LimitsTable {
+            memory,
+            files,
+            processes,
+            ..
+        } = &self.limits;
+        let mut problems = Vec::new();
+        if let Some(Located { value, at }) = memory {
+            let least = MEMORY_MIB + MEMORY_MIB_EACH * u64::from(further);
+            if value.0 < least << 20 {
+                let why = format!("{MEMORY_MIB} MiB, and {MEMORY_MIB_EACH} for each executor");
+                let found = format!("{} bytes", value.0);
+                let least = format!("\"{least}MiB\"");
+                problems.push(self.short("memory", executors, at, (least, why, found)));
+            }
+        }
+        for (key, room) in [("files", files), ("processes", processes)] {
+            let least = ROOM + further;
+            if let Some(Located { value, at }) = room.as_ref().filter(|room| room.value.0 < least) {
+                let why = format!("{ROOM}, and one for each executor");
+                let words = (least.to_string(), why, value.0.to_string());
+                problems.push(self.short(key, executors, at, words));
+            }
+        }
+        problems
+    }
+
+    /// One of its limits is less than `least`, which comes about by `why`.
+    fn short(
+        &self,
+        key: &str,
+        executors: u32,
+        at: &Place,
+        (least, why, found): (String, String, String),
+    ) -> Problem {
         let owner = match &self.name {
             Some(name) => shown(&name.0),
             None => "a plugin without a name".to_owned(),
         };
-        let least = ROOM + executors.saturating_sub(1);
-        let LimitsTable {
-            files, processes, ..
-        } = &self.limits;
-        let keys = [("files", files), ("processes", processes)];
-        let short = |(key, room): (&str, &Option<Located<Room>>)| {
-            let Located { value, at } = room.as_ref()?;
-            let sentence = format!(
-                "`limits.{key}` of {owner} is less than its worker needs with {executors} executors"
-            );
-            let problem = Problem::usage("bad-value", headline(&sentence, at))
-                .at(at.clone())
-                .wanted(format!(
-                    "at least {least}: {ROOM}, and one for each executor after the first"
-                ))
-                .found(value.0.to_string())
-                .fix(format!(
-                    "write `{key} = {least}` or more, or lower executors.count"
-                ));
-            (value.0 < least).then_some(problem)
-        };
-        keys.into_iter().filter_map(short).collect()
+        let sentence = format!(
+            "`limits.{key}` of {owner} is less than its worker needs with {executors} executors"
+        );
+        Problem::usage("bad-value", headline(&sentence, at))
+            .at(at.clone())
+            .wanted(format!("at least {least}: {why} after the first"))
+            .found(found)
+            .fix(format!(
+                "write `{key} = {least}` or more, or lower executors.count"
+            ))
     }
 }
 

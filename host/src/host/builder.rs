@@ -8,7 +8,7 @@ use crate::{
         in_process::{InProcess, Origin},
         instance::{Instance, Settings},
         isolated::{
-            Isolated, Launch, Program, Spawner,
+            Isolated, Launch, Program, Spawner, refusal,
             worker::{self, Workers},
         },
     },
@@ -315,6 +315,15 @@ fn unisolated(plan: &loading::Plan, workers: Option<&Workers>) -> Vec<Problem> {
             Problem::usage("no-worker", headline)
                 .wanted("Builder::workers(hotshoe::worker::take_over())")
                 .fix("call hotshoe::worker::take_over() first thing in main, and hand its answer to Builder::workers")
+        } else if let Some((executable, why)) = workers.and_then(Workers::unusable) {
+            let headline = format!(
+                "plugin `{name}` is to run in a process of {}, and that cannot be run: {why}",
+                executable.display()
+            );
+            Problem::usage("no-worker", headline)
+                .wanted("a program that calls hotshoe::worker::take_over() first thing in main")
+                .found(why)
+                .fix("name one that is there and may be run in Workers::executable")
         } else {
             continue;
         };
@@ -326,12 +335,10 @@ fn unisolated(plan: &loading::Plan, workers: Option<&Workers>) -> Vec<Problem> {
 fn no_spawner(error: std::io::Error) -> BuildError {
     let headline = format!("the operating system refuses a thread that starts workers: {error}");
     BuildError {
-        problems: vec![Problem::error(
-            ExitCode::Init,
-            Blame::Environment,
-            "no-thread",
-            headline,
-        )],
+        problems: vec![
+            Problem::error(ExitCode::Init, Blame::Environment, "no-thread", headline)
+                .fix(refusal(&error)),
+        ],
     }
 }
 
@@ -339,12 +346,16 @@ fn no_region(name: &str, error: std::io::Error) -> BuildError {
     let headline =
         format!("plugin `{name}`: no memory for its metrics can be shared with a worker: {error}");
     BuildError {
-        problems: vec![Problem::error(
-            ExitCode::Init,
-            Blame::Environment,
-            "worker-not-started",
-            headline,
-        )],
+        problems: vec![
+            Problem::error(
+                ExitCode::Init,
+                Blame::Environment,
+                "worker-not-started",
+                headline,
+            )
+            .wanted("a file in memory")
+            .fix(refusal(&error)),
+        ],
     }
 }
 

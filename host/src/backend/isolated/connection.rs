@@ -49,6 +49,9 @@ const ASKS_MAX: usize = 1024;
 /// How long a worker that was asked to end may take: what it would do then is nobody's any more.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a program may take to say that it is a worker: it does so before anything that takes time.
+const HERE_WITHIN: Duration = Duration::from_secs(5);
+
 type CallTo = mpsc::SyncSender<Result<Returned, WireFailure>>;
 
 /// See the file.
@@ -79,8 +82,22 @@ pub(crate) struct Connection {
 #[derive(Default)]
 struct Waiting {
     calls: BTreeMap<u64, CallTo>,
-    opened: Option<mpsc::SyncSender<Result<Enforced, WireProblem>>>,
+    opening: Option<mpsc::SyncSender<Opening>>,
     over: bool,
+}
+
+/// How far a worker has come that was told to start.
+enum Opening {
+    Here,
+    Opened(Result<Enforced, Box<WireProblem>>),
+}
+
+/// Why a library is not open.
+pub(crate) enum Unopened {
+    /// The program is none that becomes a worker; how it ended.
+    NoWorker(String),
+    Refused(Box<WireProblem>),
+    Gone(Failure),
 }
 
 /// How a worker ended.
@@ -219,14 +236,25 @@ impl Connection {
         &self,
         start: wire::Start,
         descriptors: Vec<OwnedFd>,
-    ) -> Result<Enforced, Result<WireProblem, Failure>> {
-        let (to, opened) = mpsc::sync_channel(1);
-        self.waiting.lock().opened = Some(to);
-        self.send(&ToWorker::Start(Box::new(start)), descriptors)
-            .map_err(Err)?;
-        match opened.recv() {
-            Ok(outcome) => outcome.map_err(Ok),
-            Err(mpsc::RecvError) => Err(Err(failure(failure_kind::GONE, self.epitaph()))),
+    ) -> Result<Enforced, Unopened> {
+        let (to, opening) = mpsc::sync_channel(2);
+        self.waiting.lock().opening = Some(to);
+        // A program that ends at once is told apart below.
+        let sent = self.send(&ToWorker::Start(Box::new(start)), descriptors);
+        if let Err(failure) = sent {
+            if failure.kind != failure_kind::GONE {
+                return Err(Unopened::Gone(failure));
+            }
+        }
+        if opening.recv_timeout(HERE_WITHIN).is_err() {
+            self.kill("it did not say that it is a worker");
+            return Err(Unopened::NoWorker(self.ending()));
+        }
+        match opening.recv() {
+            Ok(Opening::Opened(outcome)) => outcome.map_err(Unopened::Refused),
+            Ok(Opening::Here) | Err(mpsc::RecvError) => {
+                Err(Unopened::Gone(failure(failure_kind::GONE, self.epitaph())))
+            }
         }
     }
 
@@ -332,15 +360,22 @@ impl Connection {
 
     /// How the worker ended, in a sentence; waits a moment for whoever finds that out.
     pub(crate) fn epitaph(&self) -> String {
+        format!(
+            "the worker of plugin `{}` died: {}",
+            self.info.name,
+            self.ending()
+        )
+    }
+
+    fn ending(&self) -> String {
         let mut over = self.over.lock();
         if over.is_none() {
             self.ended.wait_for(&mut over, END_WITHIN);
         }
-        let how = match &*over {
+        match &*over {
             Some(death) => death.how.clone(),
             None => "it closed its connection".to_owned(),
-        };
-        format!("the worker of plugin `{}` died: {how}", self.info.name)
+        }
     }
 
     /// The last lines of its log, oldest first.
@@ -383,7 +418,7 @@ impl Connection {
         let calls = {
             let mut waiting = self.waiting.lock();
             waiting.over = true;
-            waiting.opened = None;
+            waiting.opening = None;
             std::mem::take(&mut waiting.calls)
         };
         // Dropped: whoever waits finds nobody at the other end.
@@ -440,10 +475,15 @@ impl Connection {
     fn take(self: &Arc<Self>, inbox: &mut Inbox) -> Result<(), String> {
         while let Some(body) = inbox.next()? {
             match wire::decode(body)? {
+                ToHost::Here => {
+                    if let Some(opening) = &self.waiting.lock().opening {
+                        let _ = opening.try_send(Opening::Here);
+                    }
+                }
                 ToHost::Opened(outcome) => {
-                    let opened = self.waiting.lock().opened.take();
-                    if let Some(opened) = opened {
-                        let _ = opened.try_send(outcome.map_err(|problem| *problem));
+                    let opening = self.waiting.lock().opening.take();
+                    if let Some(opening) = opening {
+                        let _ = opening.try_send(Opening::Opened(outcome));
                     }
                 }
                 ToHost::Returned(id, outcome) => {

@@ -16,10 +16,10 @@ mod walls;
 mod wire;
 pub(crate) mod worker;
 
-pub(crate) use self::process::{Program, Spawner};
+pub(crate) use self::process::{Program, Spawner, refusal};
 use self::{
     channel::Channel,
-    connection::{Connection, Death},
+    connection::{Connection, Death, Unopened},
     parts::Shared,
     sandbox::{Enforced, LimitsSpec, SandboxSpec, cgroup::Cage},
     wire::{Call, DeadlineData, LibraryData, Returned, RunData, Speaker, Start, WireProblem},
@@ -235,12 +235,16 @@ impl Isolated {
         *self.enforced.lock() = enforced.parts.iter().map(EnforcedStatus::from).collect();
     }
 
-    fn not_started(&self, error: &std::io::Error) -> Problem {
-        let name = &self.info.name;
-        let program = match &self.launch.program.executable {
+    /// What its processes run, for a sentence.
+    fn program(&self) -> String {
+        match &self.launch.program.executable {
             Some(executable) => executable.display().to_string(),
             None => "this program".to_owned(),
-        };
+        }
+    }
+
+    fn not_started(&self, error: &std::io::Error) -> Problem {
+        let name = &self.info.name;
         let headline = format!("plugin `{name}`: its worker cannot be started: {error}");
         Problem::error(
             ExitCode::Init,
@@ -248,30 +252,38 @@ impl Isolated {
             "worker-not-started",
             headline,
         )
-        .wanted(format!("a process of {program}"))
+        .wanted(format!("a process of {}", self.program()))
         .found(error.to_string())
         .fix(process::refusal(error))
     }
 
     /// Why the library is not open in there: its own refusal, or the worker's end.
-    fn not_opened(&self, why: Result<WireProblem, Failure>, connection: &Connection) -> Problem {
-        let gone = match why {
-            Ok(refused) => return refused.into_problem(),
-            Err(failure) => failure,
+    fn not_opened(&self, why: Unopened, connection: &Connection) -> Problem {
+        let name = &self.info.name;
+        let operators = |code: &'static str, headline: String| {
+            Problem::error(ExitCode::Init, Blame::Operator, code, headline)
         };
         if connection.ended_with(EXIT_OTHER_BUILD) {
-            let headline = format!(
-                "plugin `{}`: its worker is of another build than this program",
-                self.info.name
-            );
-            let problem =
-                Problem::error(ExitCode::Init, Blame::Operator, "worker-mismatch", headline);
-            let problem = problem.wanted(format!("a worker of {}", process::fingerprint()));
-            return problem.fix(
-                "build host and worker from the same sources, or leave the worker to this program",
-            );
+            let headline =
+                format!("plugin `{name}`: its worker is of another build than this program");
+            return operators("worker-mismatch", headline)
+                .wanted(format!("a worker of {}", process::fingerprint()))
+                .fix(
+                    "build host and worker from the same sources, or leave the worker to this program",
+                );
         }
-        problem(&self.info.name, "load", ExitCode::Init, &gone)
+        match why {
+            Unopened::Refused(refused) => refused.into_problem(),
+            Unopened::Gone(gone) => problem(name, "load", ExitCode::Init, &gone),
+            Unopened::NoWorker(ending) => {
+                let program = self.program();
+                let headline = format!("plugin `{name}`: {program} does not become a worker");
+                operators("not-a-worker", headline)
+                    .wanted("a program that calls hotshoe::worker::take_over() first thing in main")
+                    .found(format!("it was started as one, and {ending}"))
+                    .fix("see what it does before that call; what it printed is in the log")
+            }
+        }
     }
 }
 

@@ -228,7 +228,7 @@ fn ending(status: ExitStatus) -> String {
 }
 
 fn signal_name(signal: i32) -> &'static str {
-    const NAMES: [(Signal, &str); 16] = [
+    const NAMES: [(Signal, &str); 18] = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),
         (Signal::QUIT, "SIGQUIT"),
@@ -245,6 +245,8 @@ fn signal_name(signal: i32) -> &'static str {
         (Signal::ALARM, "SIGALRM"),
         (Signal::TERM, "SIGTERM"),
         (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        (Signal::SYS, "SIGSYS"),
     ];
     let found = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
     found.map_or("a signal", |(_, name)| name)

@@ -127,6 +127,8 @@ pub(crate) struct Proposed {
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToHost {
+    /// This process is a worker. First of all: what never says so is some other program.
+    Here,
     /// The worker is walled in and the library is open, or why not.
     Opened(Result<Enforced, Box<WireProblem>>),
     Returned(u64, Result<Returned, WireFailure>),

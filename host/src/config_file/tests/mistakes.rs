@@ -461,14 +461,21 @@ fn limits_are_not_less_than_a_worker_needs() {
             .is_some_and(|wanted| wanted.contains("32MiB")),
         "{problem:#}"
     );
-    // Each executor has a socket and a thread in the worker.
+    // Each executor has a socket, and a thread with its stack, in the worker.
     let with = |executors: u32, limits: &str| {
         format!(
             "[executors]\ncount = {executors}\n{}",
             isolated(&format!("limits = {{ {limits} }}"))
         )
     };
-    check(&with(8, "files = 23, processes = 23"), &[]);
+    check(
+        &with(8, "memory = \"53MiB\", files = 23, processes = 23"),
+        &[],
+    );
+    check(
+        &with(8, "memory = \"52MiB\""),
+        &["bad-value 6:21 | memory = \"53MiB\""],
+    );
     check(
         &with(8, "files = 22, processes = 16"),
         &[

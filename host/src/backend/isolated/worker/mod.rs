@@ -11,7 +11,7 @@ mod link;
 mod serve;
 
 use super::process::{WORKER, WORKER_ENV, fingerprint};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The right to start workers: that this program becomes one when it is started as one. See [`take_over`].
 #[derive(Debug, Clone)]
@@ -27,6 +27,20 @@ impl Workers {
         Self {
             executable: Some(path.into()),
         }
+    }
+
+    /// The program that was named, and why it can be none's worker, where that shows without running it.
+    pub(crate) fn unusable(&self) -> Option<(&Path, String)> {
+        let executable = self.executable.as_deref()?;
+        let may_run = || {
+            if !std::fs::metadata(executable)?.is_file() {
+                return Err(std::io::Error::other("it is no file"));
+            }
+            rustix::fs::access(executable, rustix::fs::Access::EXEC_OK)?;
+            Ok(())
+        };
+        let why = may_run().err()?;
+        Some((executable, why.to_string()))
     }
 }
 

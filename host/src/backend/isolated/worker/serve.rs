@@ -57,6 +57,7 @@ pub(super) fn serve() -> Result<(), String> {
     };
     let (worker, library) = prepare(control, &start, &mut inbox)?;
     let worker = Arc::new(worker);
+    let _ = worker.home.link.send(&ToHost::Here);
     // While there is one thread, and none of the plugin's code is in the process.
     let walled = sandbox::apply(&start.sandbox, &start.limits).map_err(no_sandbox);
     let opened = walled.and_then(|enforced| {
