@@ -1,4 +1,5 @@
-//! What a process of its own costs, and how fast a dead one is back: `cargo bench -p hotshoe-tests --bench isolation [-- KILLS]`.
+//! What a process of its own costs, and how fast a dead one is back: `cargo bench -p hotshoe-tests --bench isolation [-- KILLS]
+//! [starts] [stream] [deaths]`; all three where none is named.
 //!
 //! Each line is a figure and its bar (issue 5, DESIGN §9). Nothing fails here but what is not a time: a machine that is busy
 //! prints worse figures.
@@ -34,9 +35,28 @@ fn main() {
     );
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let host = workspace.join("target/release/hotshoe");
-    starts(&host, scratch.path());
-    stream(&host, scratch.path());
-    deaths(&host, scratch.path(), kills);
+    let named: Vec<String> = std::env::args()
+        .filter(|word| ["starts", "stream", "deaths"].contains(&word.as_str()))
+        .collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|word| word == name);
+    if wanted("starts") {
+        starts(&host, scratch.path());
+    }
+    if wanted("stream") {
+        stream(&host, scratch.path());
+    }
+    if wanted("deaths") {
+        deaths(&host, scratch.path(), kills, Weight::Light);
+        deaths(&host, scratch.path(), kills, Weight::Gibibyte);
+    }
+}
+
+/// What the host holds when its worker dies: a fork of its memory would show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Light,
+    /// 1 GiB, resident.
+    Gibibyte,
 }
 
 fn config(folder: &Path, isolation: &str, stream: &str) -> PathBuf {
@@ -45,12 +65,15 @@ fn config(folder: &Path, isolation: &str, stream: &str) -> PathBuf {
         "[[plugin]]\nname = \"dynamic-config\"\nlibrary = \"hotshoe_dynamic_config\"\n[plugin.settings]\n\
          profile = \"quickstart\"\nlisten = [\"127.0.0.1:0\"]\n\n\
          [[plugin]]\nname = \"append\"\nlibrary = \"hotshoe_quickstart\"\nafter = [\"dynamic-config\"]\n\
-         isolation = \"{isolation}\"\nrestart = {{ attempts = 1000000, within = \"10ms\" }}\n\
+         isolation = \"{isolation}\"\nrestart = {{ attempts = 1000, within = \"1ms\", backoff = \"1ms\" }}\n\
          [plugin.settings]\ntopic = \"dynamic-config\"\n\n[stream]\nprocessors = [\"append\"]\n{stream}\n"
     );
     let text = match isolation {
         "process" => text,
-        _ => text.replace("restart = { attempts = 1000000, within = \"10ms\" }\n", ""),
+        _ => text.replace(
+            "restart = { attempts = 1000, within = \"1ms\", backoff = \"1ms\" }\n",
+            "",
+        ),
     };
     fs::write(&file, text).expect("the configuration is written");
     file
@@ -184,8 +207,19 @@ fn timed(mut command: Command) -> Duration {
 }
 
 /// Kills an idle worker again and again: when its death is logged, and when it is in service again.
-fn deaths(host: &Path, scratch: &Path, kills: usize) {
+fn deaths(host: &Path, scratch: &Path, kills: usize, weight: Weight) {
     let config = config(scratch, "process", "");
+    if weight == Weight::Gibibyte {
+        let mut text = fs::read_to_string(&config).expect("just written");
+        let library = hotshoe_tests::artifacts::fixture("misbehave");
+        text.push_str(&format!(
+            "\n[[plugin]]\nname = \"fat\"\nlibrary = {:?}\n[plugin.settings]\n\
+             acts = [{{ hook = \"driver-init\", crime = \"leak\", bytes = {} }}]\n",
+            library.display().to_string(),
+            1 << 30
+        ));
+        fs::write(&config, text).expect("the configuration is written");
+    }
     let mut child = command(host, &config, scratch)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -202,13 +236,22 @@ fn deaths(host: &Path, scratch: &Path, kills: usize) {
         noticed.push(wait_for(&log, "its worker died").duration_since(killed));
         back.push(wait_for(&log, "in service again").duration_since(killed));
     }
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident: u64 = resident
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or_default();
+    println!(
+        "{kills} kills, {} MiB resident in the host:",
+        resident >> 10
+    );
     print(
-        "SIGKILL of a worker to its death in the log",
+        "  SIGKILL of a worker to its death in the log",
         &noticed,
         "5 ms p99",
     );
     print(
-        "SIGKILL of a worker to in service again",
+        "  SIGKILL of a worker to in service again",
         &back,
         "20 ms p99",
     );

@@ -33,6 +33,19 @@ impl Collected {
             .map(|(start, end)| String::from_utf8_lossy(&self.bytes[start..end - 1]))
     }
 
+    /// The whole lines behind the first `count`, without their ends: what came since somebody last looked.
+    pub fn lines_behind(&self, count: usize) -> impl Iterator<Item = Cow<'_, str>> {
+        let start = match count {
+            0 => 0,
+            count => self.line_ends.get(count - 1).copied().unwrap_or_default(),
+        };
+        let ends = self.line_ends.get(count..).unwrap_or_default();
+        let starts = std::iter::once(start).chain(ends.iter().copied());
+        starts
+            .zip(ends)
+            .map(|(start, end)| String::from_utf8_lossy(&self.bytes[start..end - 1]))
+    }
+
     /// How many whole lines there are.
     #[must_use]
     pub fn line_count(&self) -> usize {
@@ -178,6 +191,10 @@ mod tests {
         collector.join();
         let lines: Vec<String> = collector.look(|seen| seen.lines().map(Cow::into_owned).collect());
         assert_eq!(lines, ["one", "two", ""]);
+        let behind = |count| collector.look(|seen| seen.lines_behind(count).count());
+        assert_eq!([behind(0), behind(1), behind(3), behind(4)], [3, 2, 0, 0]);
+        let second = collector.look(|seen| seen.lines_behind(1).next().map(Cow::into_owned));
+        assert_eq!(second.as_deref(), Some("two"));
     }
 
     #[test]

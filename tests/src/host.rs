@@ -111,6 +111,21 @@ impl<'a> TestHost<'a> {
         })
     }
 
+    /// How many lines the log has by now.
+    #[must_use]
+    pub fn log_count(&self) -> usize {
+        self.stderr.look(crate::Collected::line_count)
+    }
+
+    /// Waits for a log line behind the first `count`, whatever it says.
+    ///
+    /// - Panics: the deadline passed, or the host ended.
+    #[track_caller]
+    pub fn wait_log_behind(&self, count: usize, what: &str) {
+        self.stderr
+            .wait(what, |seen| (seen.line_count() > count).then_some(()));
+    }
+
     /// The log so far; all of it once the host has ended.
     #[must_use]
     pub fn logs(&self) -> Vec<LogLine> {
@@ -184,6 +199,17 @@ impl<'a> TestHost<'a> {
     pub fn wait_stdout_count(&self, count: usize) {
         self.stdout.wait(&format!("{count} lines"), |seen| {
             (seen.line_count() >= count).then_some(())
+        });
+    }
+
+    /// Waits until the last line of stdout is the one that is looked for, or one after it: for long streams.
+    ///
+    /// - Panics: the deadline passed, or the host ended.
+    #[track_caller]
+    pub fn wait_stdout_reached(&self, what: &str, mut reached: impl FnMut(&str) -> bool) {
+        self.stdout.wait(what, |seen| {
+            let last = seen.lines_behind(seen.line_count().saturating_sub(1));
+            last.last().is_some_and(|line| reached(&line)).then_some(())
         });
     }
 

@@ -147,6 +147,31 @@ impl Trace {
         self.collector.wait(what, |seen| found(&parsed(seen)))
     }
 
+    /// How many lines there are by now, marks included: from where [`wait_behind`](Self::wait_behind) is to look.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.collector.look(crate::Collected::line_count)
+    }
+
+    /// Nothing was traced.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for a line behind the first `count`: for long traces, of which [`wait`](Self::wait) would read all each time.
+    ///
+    /// - Panics: the deadline passed.
+    #[track_caller]
+    pub fn wait_behind(&self, count: usize, what: &str, mut is_it: impl FnMut(&TraceLine) -> bool) {
+        self.collector.wait(what, |seen| {
+            let mut lines = seen.lines_behind(count);
+            lines
+                .any(|line| is_it(&TraceLine::parse(&line)))
+                .then_some(())
+        });
+    }
+
     /// Waits for the first such call, ended or not.
     #[track_caller]
     pub fn wait_call(&self, instance: &str, component: &str, call: &str) -> TraceLine {

@@ -5,6 +5,7 @@
     reason = "a failed unwrap in here is a failed test, with its line"
 )]
 
+mod chaos;
 mod cli;
 mod config_api;
 mod config_cli;

@@ -28,6 +28,10 @@ pub(crate) trait Code: Send + Sync {
     fn checker(&self) -> Result<Box<dyn CheckerPart>, Failure>;
     /// The executor part for one executor.
     fn executor(&self, id: ExecutorId) -> Result<Box<dyn ExecutorPart>, Failure>;
+    /// Counts the processes that it has been in: parts of one are no use in the next, which knows nothing of them.
+    fn life(&self) -> u64 {
+        0
+    }
     /// The processor part for one executor.
     fn processor(&self, id: ExecutorId) -> Result<Box<dyn ProcessorPart>, Failure>;
     /// Speaks to the glue beside a running call; returns at once.

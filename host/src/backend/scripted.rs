@@ -107,6 +107,10 @@ impl Scripted {
         Self::new(id, build, Box::new(|_| {}))
     }
 
+    pub(crate) fn info(&self) -> &Arc<InstanceInfo> {
+        &self.info
+    }
+
     pub(crate) fn id(&self) -> InstanceId {
         self.info.id
     }

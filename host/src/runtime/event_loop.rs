@@ -6,7 +6,7 @@ use crate::{
     Outcome,
     backend::Backend,
     config_file::StreamConfig,
-    error::{Blame, ExitCode, Problem, Severity},
+    error::{Blame, ExitCode, Problem},
     machine::{
         ExecutorId, InstanceId,
         supervisor::{self, Answer, Call, Effect, Event, State, Supervisor, Timer},
@@ -179,7 +179,7 @@ impl EventLoop {
         }
     }
 
-    fn overran(&self, overrun: &Overrun, running: &mut Running) {
+    fn overran(&self, overrun: &Overrun, running: &Running) {
         let (info, method) = (&overrun.watch.instance, overrun.method);
         let deadline = supervisor::human(method.deadline(info));
         let place = overrun
@@ -204,27 +204,17 @@ impl EventLoop {
                 method.deadline_key(),
                 info.name
             ));
-        // A process of its own can be ended; what comes of that is its death's affair.
+        // Told first: what comes of it, a death, or a stream that ends for want of an executor, is a later event.
+        let executor = overrun.watch.executor;
+        self.services.tell(match executor {
+            None => Event::Overran(info.id, problem),
+            Some(executor) => Event::ExecutorHung(executor, info.id, problem),
+        });
+        // A process of its own can be ended, and the call returns by that.
         let why = format!("{} did not return within {deadline}", method.name());
-        if self.backends[info.id.0].kill(&why) {
-            let warning = Problem {
-                severity: Severity::Warning,
-                ..problem
-            };
-            (self.observer)(&warning);
-            running.problems.push(warning);
-            return;
-        }
-        match overrun.watch.executor {
-            None => self.services.tell(Event::Overran(info.id, problem)),
-            Some(executor) => {
-                // Told first: what comes of giving it up, a stream that ends for want of it, is a later event.
-                self.services
-                    .tell(Event::ExecutorHung(executor, info.id, problem));
-                if let Some(desk) = &running.desk {
-                    desk.abandon(executor);
-                }
-            }
+        let killed = self.backends[info.id.0].kill(&why);
+        if let (Some(executor), Some(desk), false) = (executor, &running.desk, killed) {
+            desk.abandon(executor);
         }
     }
 

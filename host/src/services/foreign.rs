@@ -6,6 +6,7 @@
 use hotshoe_abi::{
     Failure, Veto,
     abi_stable::std_types::{RResult, RString},
+    failure_kind,
 };
 use std::borrow::Cow;
 
@@ -38,7 +39,11 @@ pub(crate) fn text(said: &str, len_max: usize) -> Cow<'_, str> {
 /// A call's answer as it may go on inside the host.
 pub(crate) fn taken<T>(answer: RResult<T, Failure>) -> Result<T, Failure> {
     answer.into_result().map_err(|failure| Failure {
-        kind: failure.kind,
+        kind: match failure.kind {
+            // That a process has died is the host's to say: who believed a plugin that says so would wait for the next one.
+            failure_kind::GONE => failure_kind::ERROR,
+            kind => kind,
+        },
         code: mended(failure.code, CODE_BYTES_MAX),
         message: mended(failure.message, MESSAGE_BYTES_MAX),
         fix: mended(failure.fix, FIX_BYTES_MAX),
@@ -53,6 +58,11 @@ pub(crate) fn veto(veto: Veto) -> Veto {
     }
 }
 
+/// A short word of a plugin's, its own to keep: a name, a key, a path.
+pub(crate) fn owned(said: &str) -> String {
+    text(said, usize::MAX).into_owned()
+}
+
 fn mended(said: RString, len_max: usize) -> RString {
     match text(said.as_str(), len_max) {
         Cow::Borrowed(_) => said,
@@ -63,7 +73,6 @@ fn mended(said: RString, len_max: usize) -> RString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotshoe_abi::failure_kind;
 
     #[track_caller]
     fn check(said: &str, len_max: usize, expected: &str) {
@@ -99,5 +108,18 @@ mod tests {
             taken.code.len()
         );
         assert_eq!(taken.fix, "f");
+    }
+
+    #[test]
+    fn a_plugin_cannot_say_that_its_process_has_died() {
+        for (said, expected) in [
+            (failure_kind::GONE, failure_kind::ERROR),
+            (failure_kind::PANIC, failure_kind::PANIC),
+            (failure_kind::TIMEOUT, failure_kind::TIMEOUT),
+        ] {
+            let failure = crate::services::failure::failure(said, "so it says");
+            let taken = taken::<()>(RResult::RErr(failure)).unwrap_err();
+            assert_eq!(taken.kind, expected);
+        }
     }
 }

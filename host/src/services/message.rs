@@ -333,6 +333,18 @@ pub(super) fn too_late(to: &str, deadline: Duration) -> Failure {
     failure(failure_kind::TIMEOUT, text)
 }
 
+/// A handler's answer, if it is no longer than a message may be: otherwise the asker's failure.
+pub(crate) fn bounded_reply(from: &str, reply: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let len = reply.len();
+    if len <= MESSAGE_BYTES_MAX {
+        return Ok(reply);
+    }
+    let text = format!(
+        "the answer of plugin `{from}` is too large: {len} bytes, the most is {MESSAGE_BYTES_MAX}"
+    );
+    Err(failure(failure_kind::TOO_LARGE, text))
+}
+
 fn check_len(len: usize) -> Result<(), Failure> {
     if len <= MESSAGE_BYTES_MAX {
         return Ok(());

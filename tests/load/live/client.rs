@@ -1,7 +1,10 @@
 //! A client that keeps its connection, and says nothing but what a program needs. Judges nothing.
 
 use hotshoe_tests::http;
-use std::net::TcpStream;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 /// One connection to a listener.
 pub(crate) struct Client {
@@ -49,6 +52,18 @@ impl Client {
         let response = self.ask("POST", "/v1/touch", "", "");
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()["value"].as_u64().unwrap()
+    }
+
+    /// A touch of a listener that may be gone: whether it was answered.
+    pub(crate) fn touched(&mut self) -> bool {
+        let request = format!("POST /v1/touch HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        let sent = self.stream.write_all(request.as_bytes());
+        let mut answer = [0; 4_096];
+        sent.is_ok()
+            && self
+                .stream
+                .read(&mut answer)
+                .is_ok_and(|len| answer[..len].starts_with(b"HTTP/1.1 200"))
     }
 
     /// The value of the demo's schema.

@@ -21,6 +21,7 @@ mod stream;
 mod token;
 mod watchers;
 
+use hotshoe_tests::{Entry, artifacts};
 use std::{env, time::Duration};
 
 /// A number, and the program that measures it.
@@ -53,6 +54,17 @@ fn main() {
             program();
         }
     }
+}
+
+/// The listener with its value in memory, for what asks nothing of a disk.
+fn in_memory() -> Entry {
+    Entry::of(
+        killing::INSTANCE,
+        artifacts::library("hotshoe-dynamic-config"),
+    )
+    .set("listen = [\"127.0.0.1:0\"]")
+    .set("touch = { step = 10 }")
+    .set("state = \"memory\"")
 }
 
 /// A count of a full run, divided as the caller asks.

@@ -22,7 +22,7 @@ pub(crate) fn heads() {
 
 fn beside(count: usize) {
     let setup = Setup::new();
-    setup.entries("", &[killing::entry().set("state = \"memory\"")]);
+    setup.entries("", &[crate::in_memory()]);
     let served = Served::start(&setup);
     let (closed, good) = (Mutex::new(Duration::ZERO), Mutex::new(Vec::new()));
     thread::scope(|scope| {

@@ -15,9 +15,7 @@ pub(crate) fn tells_nothing() {
     let setup = Setup::new();
     let file = setup.file("token", TOKEN.as_bytes());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let entry = killing::entry()
-        .set("state = \"memory\"")
-        .set(&format!("token_file = {:?}", file.display().to_string()));
+    let entry = crate::in_memory().set(&format!("token_file = {:?}", file.display().to_string()));
     setup.entries("", &[entry]);
     let served = Served::start(&setup);
     let mut client = Client::connect(&served.address);

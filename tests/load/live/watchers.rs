@@ -27,9 +27,7 @@ pub(crate) fn ten_thousand() {
     let setup = Setup::new();
     setup.entries(
         "",
-        &[killing::entry()
-            .set("state = \"memory\"")
-            .set(&format!("max_watchers = {count}"))],
+        &[crate::in_memory().set(&format!("max_watchers = {count}"))],
     );
     let served = Served::start(&setup);
     let mut client = Client::connect(&served.address);

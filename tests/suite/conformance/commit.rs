@@ -9,14 +9,20 @@ const RECORDS: &[u8] = b"one\ntwo\nthree\n";
 /// What the criminal says, where it says anything.
 const TEXT: &str = "the crime";
 
+/// Stands in an act for the file that says that it was done.
+const ONCE: &str = "<once>";
+
+/// How many of its lives end by a kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lives {
+    None,
+    Exactly(usize),
+}
+
 /// Which backend runs the criminal.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Backend {
     InProcess,
-    #[allow(
-        dead_code,
-        reason = "its line in crimes.rs is mounted when a host keeps it"
-    )]
     Isolated,
 }
 
@@ -49,6 +55,7 @@ pub(super) struct Crime {
     executors: usize,
     stuck: usize,
     uncertain: bool,
+    killed: Lives,
     required: Verdict,
     optional: Option<Verdict>,
     notes: Option<&'static str>,
@@ -78,6 +85,7 @@ pub(super) fn on(hook: &'static str, crime: &'static str) -> Crime {
         executors: 1,
         stuck: 0,
         uncertain: false,
+        killed: Lives::None,
         required: clean,
         optional: None,
         notes: None,
@@ -95,9 +103,9 @@ impl Crime {
         self
     }
 
-    /// It is committed once in the whole run.
+    /// It is committed once in the whole run, whatever becomes of its process.
     pub(super) fn once(self) -> Self {
-        self.with("times = 1")
+        self.with(ONCE)
     }
 
     pub(super) fn deadline(mut self, key: &'static str, within: &'static str) -> Self {
@@ -134,9 +142,8 @@ impl Crime {
     }
 
     pub(super) fn poked_for(mut self, ms: &str) -> Self {
-        let poke =
-            "hook = \"on-task-start\", crime = \"ask\", to = \"bad\", text = \"poke\", times = 1";
-        self.acts.push(format!("{poke}, ms = {ms}"));
+        let poke = "hook = \"on-task-start\", crime = \"ask\", to = \"bad\", text = \"poke\"";
+        self.acts.push(format!("{poke}, {ONCE}, ms = {ms}"));
         if self.hook == "driver-receive" {
             self = self.with("word = \"poke\"");
         }
@@ -164,8 +171,8 @@ impl Crime {
 
     /// The first attempt at its task fails, in its own processor.
     pub(super) fn fails_once(mut self) -> Self {
-        let fail = "hook = \"process\", crime = \"fail\", text = \"not yet\", times = 1";
-        self.acts.push(fail.to_owned());
+        let fail = "hook = \"process\", crime = \"fail\", text = \"not yet\"";
+        self.acts.push(format!("{fail}, {ONCE}"));
         self.in_stream()
     }
 
@@ -209,6 +216,17 @@ impl Crime {
         self
     }
 
+    /// Nothing ends by it, with at most that warning, and every record comes out.
+    pub(super) fn runs_on(mut self, warning: Option<&'static str>) -> Self {
+        self.required = Verdict {
+            exit: 0,
+            error: None,
+            warning,
+            records: Records::All,
+        };
+        self
+    }
+
     /// As [`or_does_without`](Self::or_does_without), but something is left for the end.
     pub(super) fn or_ends(self, exit: i32, error: &'static str) -> Self {
         let mut crime = self.or_does_without();
@@ -216,6 +234,25 @@ impl Crime {
             (optional.exit, optional.error) = (exit, Some(error));
         }
         crime
+    }
+
+    /// Its process is killed in such a call, so many times: what lived in it is owed nothing, and no executor is left behind.
+    pub(super) fn killed(mut self, lives: usize) -> Self {
+        (self.killed, self.stuck) = (Lives::Exactly(lives), 0);
+        self
+    }
+
+    /// It is killed until it is given up; `attempts = 1` is the second time.
+    pub(super) fn killed_for_good(mut self) -> Self {
+        self.keys
+            .push("restart = { attempts = 1, backoff = \"10ms\" }");
+        self.killed(2)
+    }
+
+    /// The criminal asked, and is gone before the answer.
+    pub(super) fn untold(mut self) -> Self {
+        self.notes = None;
+        self
     }
 
     /// The criminal itself is told that.
@@ -237,7 +274,6 @@ impl Crime {
     }
 
     /// An instance in a process of its own has another verdict.
-    #[allow(dead_code, reason = "its rows are written with the backend they judge")]
     pub(super) fn when_isolated(mut self, verdict: impl FnOnce(Self) -> Self) -> Self {
         self.isolated = Some(Box::new(verdict(self.clone())));
         self
@@ -296,14 +332,17 @@ impl Crime {
         if !deadlines.is_empty() {
             entry = entry.key(&format!("deadlines = {{ {} }}", deadlines.join(", ")));
         }
-        for act in &self.acts {
-            entry = entry.act(act);
-        }
         let with: String = self.with.iter().map(|more| format!(", {more}")).collect();
-        entry.act(&format!(
+        let crime = format!(
             "hook = {:?}, crime = {:?}, text = {TEXT:?}{with}",
             self.hook, self.crime
-        ))
+        );
+        for (place, act) in self.acts.iter().chain([&crime]).enumerate() {
+            let done = setup.scratch(&format!("done-{place}"));
+            let once = format!("once = {:?}", done.display().to_string());
+            entry = entry.act(&act.replace(ONCE, &once));
+        }
+        entry
     }
 }
 
@@ -349,6 +388,12 @@ fn judge(crime: &Crime, backend: Backend, required: bool, verdict: &Verdict) {
     if let Some(warning) = verdict.warning {
         // Not before it was noticed: a stop looks at the same crime with other eyes.
         host.wait_log(warning, |line| warns(line, warning));
+        if crime.killed != Lives::None && verdict.error.is_none() && warning != "init-timeout" {
+            // Nor before it is dead: until then it is owed a shutdown.
+            host.wait_log("died", |line| {
+                warns(line, "died") || warns(line, "quarantined")
+            });
+        }
     }
     host.close_input();
 
@@ -376,11 +421,10 @@ fn judge(crime: &Crime, backend: Backend, required: bool, verdict: &Verdict) {
 fn heard(crime: &Crime, host: &TestHost<'_>, verdict: &Verdict) {
     let errors = host.errors();
     let first = errors.first().map(String::as_str);
-    assert_eq!(
-        first.map(code),
-        verdict.error,
-        "the first error; all: {errors:#?}"
-    );
+    match verdict.error {
+        Some("") => assert!(first.is_some(), "no error was told"),
+        wanted => assert_eq!(first.map(code), wanted, "the first error; all: {errors:#?}"),
+    }
     let logs = host.logs();
     let warning = logs
         .iter()
@@ -484,10 +528,10 @@ fn owed_and_paid(crime: &Crime, setup: &Setup) {
     let lines = setup.trace().lines();
     let initialised = ended(&lines, "bad", "driver", "init", "ok");
     let shutdowns = setup.trace().count("bad", "driver", "shutdown");
-    let owed = if crime.keeps_its_driver() {
-        0
-    } else {
-        initialised
+    let owed = match crime.killed {
+        Lives::Exactly(lives) => initialised - lives,
+        Lives::None if crime.keeps_its_driver() => 0,
+        Lives::None => initialised,
     };
     assert_eq!(
         shutdowns,

@@ -5,6 +5,7 @@
 //! | backend | what it cannot keep |
 //! |---|---|
 //! | in-process | a call that never returns keeps its thread for as long as the process lives, and what else lives on that thread |
+//! | isolated | a call that overruns, slow or hung, ends the process, and with it whatever else of the instance was under way |
 
 use super::commit::{Backend, Crime, commit, on};
 
@@ -56,19 +57,24 @@ crimes! {
     checker_factory_panics: on("make-checker", "panic").ends(4, "checker-init-panicked").or_does_without()
         .says("As a panic in that part's init.");
     checker_factory_hangs: on("make-checker", "hang").deadline("init", "300ms").ends(4, "init-timeout").or_does_without()
+        .when_isolated(|crime| crime.killed(1))
         .says("As an init that hangs.");
     executor_factory_hands_out_nothing: on("make-executor", "absent").ends(6, "part-missing").or_does_without()
         .says("Each start of the executor fails, as often as executors.max_restarts allows.");
     executor_factory_panics: on("make-executor", "panic").ends(6, "executor-init-panicked").or_does_without()
         .says("As a panic in that part's init.");
     executor_factory_hangs: on("make-executor", "hang").deadline("init", "300ms").ends(4, "init-timeout").stuck(1)
-        .or_does_without().says("As an init that hangs.");
+        .or_does_without()
+        .when_isolated(|crime| crime.killed_for_good().ends(1, "quarantined").or_does_without())
+        .says("As an init that hangs.");
     processor_factory_hands_out_nothing: on("make-processor", "absent").ends(6, "part-missing").or_does_without()
         .says("As the executor's.");
     processor_factory_panics: on("make-processor", "panic").ends(6, "executor-init-panicked").or_does_without()
         .says("As a panic in that part's init.");
     processor_factory_hangs: on("make-processor", "hang").deadline("init", "300ms").ends(4, "init-timeout").stuck(1)
-        .or_does_without().says("As an init that hangs.");
+        .or_does_without()
+        .when_isolated(|crime| crime.killed_for_good().ends(1, "quarantined").or_does_without())
+        .says("As an init that hangs.");
 
     // The driver.
     driver_init_fails: on("driver-init", "fail").ends(4, "init-failed").or_does_without()
@@ -83,6 +89,7 @@ crimes! {
         .says("As an error.");
     register_metrics_hangs: on("register-metrics", "hang").deadline("init", "300ms").deadline("shutdown", "300ms")
         .ends(4, "init-timeout").or_ends(5, "shutdown-timeout")
+        .when_isolated(|crime| crime.killed(1).or_does_without())
         .says("Cut off at deadlines.init; its shutdown, which it is owed, cannot begin and overruns as well.");
     receive_fails: on("driver-receive", "fail").poked().goes_on(None).notes("ask Error the crime")
         .says("The asker's error, with its text; nothing else.");
@@ -90,9 +97,11 @@ crimes! {
         .notes("ask Panic").says("The asker's error, and the instance has failed: an orderly stop, or on without it.");
     receive_is_slow: on("driver-receive", "slow").with("ms = 600").deadline("receive", "300ms").poked()
         .goes_on(Some("receive-timeout")).notes("ask ok")
+        .when_isolated(|crime| crime.killed(1).untold())
         .says("Reported when it overruns; it serves again when it has returned.");
     receive_hangs: on("driver-receive", "hang").deadline("receive", "300ms").deadline("shutdown", "300ms")
         .poked_for("600").warns("receive-timeout").ends(5, "shutdown-timeout").delivers_all().notes("ask Timeout")
+        .when_isolated(|crime| crime.killed(1).untold().runs_on(Some("receive-timeout")))
         .says("The asker's error; the run goes on, and its shutdown, which cannot begin, overruns at the end.");
     driver_shutdown_fails: on("driver-shutdown", "fail").ends(5, "shutdown-failed").delivers_all()
         .says("The others are shut down all the same; the exit code tells.");
@@ -109,13 +118,16 @@ crimes! {
     checker_init_panics: on("checker-init", "panic").ends(4, "checker-init-panicked").or_does_without()
         .says("As an error.");
     checker_init_hangs: on("checker-init", "hang").deadline("init", "300ms").ends(4, "init-timeout").or_does_without()
+        .when_isolated(|crime| crime.killed(1))
         .says("Cut off at deadlines.init; its thread is left behind.");
     check_fails: on("check", "fail").checks().goes_on(None).notes("publish Error")
         .says("The change is refused; nothing else.");
     check_panics: on("check", "panic").checks().goes_on(None).notes("veto-panicked")
         .says("The change is refused as veto-panicked, and the checker is made anew.");
     check_hangs: on("check", "hang").checks().deadline("check", "300ms").goes_on(Some("check-timeout"))
-        .notes("veto-timeout").says("The change is refused as veto-timeout; a hung checker lets no change pass.");
+        .notes("veto-timeout")
+        .when_isolated(|crime| crime.killed(1).untold())
+        .says("The change is refused as veto-timeout; a hung checker lets no change pass.");
     checker_drop_panics: on("checker-drop", "panic").uncertain().goes_on(None)
         .says("Logged, and nothing else.");
 
@@ -125,33 +137,44 @@ crimes! {
     executor_init_panics: on("executor-init", "panic").ends(6, "executor-init-panicked").or_does_without()
         .says("As an error.");
     executor_init_hangs: on("executor-init", "hang").deadline("init", "300ms").ends(4, "init-timeout").stuck(1)
-        .or_does_without().says("Its thread is left behind; without an optional instance the executor starts on another.");
+        .or_does_without()
+        .when_isolated(|crime| crime.killed_for_good().ends(1, "quarantined").or_does_without())
+        .says("Its thread is left behind; without an optional instance the executor starts on another.");
     task_start_fails: on("on-task-start", "fail").logs("a task hook failed").goes_on(None)
         .says("Counted in hook_errors; the task is unaffected.");
     task_start_panics: on("on-task-start", "panic").logs("a task hook failed").goes_on(None)
         .says("As an error.");
     task_start_hangs: on("on-task-start", "hang").once().deadline("hook", "300ms").executors(2).stuck(1)
-        .goes_on(Some("hook-timeout")).says("The executor is left behind; its batch runs again on another.");
+        .goes_on(Some("hook-timeout"))
+        .when_isolated(|crime| crime.killed(1))
+        .says("The executor is left behind; its batch runs again on another.");
     task_start_hangs_the_last_executor: on("on-task-start", "hang").deadline("hook", "300ms").stuck(1)
-        .ends(1, "hook-timeout").says("With no executor left the run ends.");
+        .ends(1, "hook-timeout")
+        .when_isolated(|crime| crime.killed(1).runs_on(Some("hook-timeout")))
+        .says("With no executor left the run ends.");
     task_success_fails: on("on-task-succeeded", "fail").logs("a task hook failed").goes_on(None)
         .says("Counted in hook_errors; the task has succeeded all the same.");
     task_success_panics: on("on-task-succeeded", "panic").logs("a task hook failed").goes_on(None)
         .says("As an error.");
     task_success_hangs: on("on-task-succeeded", "hang").once().deadline("hook", "300ms").executors(2).stuck(1)
-        .goes_on(Some("hook-timeout")).says("The executor is left behind; the batch runs again and is printed once.");
+        .goes_on(Some("hook-timeout"))
+        .when_isolated(|crime| crime.killed(1))
+        .says("The executor is left behind; the batch runs again and is printed once.");
     task_failure_fails: on("on-task-failed", "fail").fails_once().logs("a task hook failed").goes_on(None)
         .says("Counted in hook_errors; the task is tried again as ever.");
     task_failure_panics: on("on-task-failed", "panic").fails_once().logs("a task hook failed").goes_on(None)
         .says("As an error.");
     task_failure_hangs: on("on-task-failed", "hang").once().fails_once().deadline("hook", "300ms").executors(2).stuck(1)
-        .goes_on(Some("hook-timeout")).says("The executor is left behind; the batch runs again on another.");
+        .goes_on(Some("hook-timeout"))
+        .when_isolated(|crime| crime.killed(1))
+        .says("The executor is left behind; the batch runs again on another.");
     executor_receive_fails: on("executor-receive", "fail").broadcasts().logs("a broadcast message failed").goes_on(None)
         .says("Counted; nobody waits for it.");
     executor_receive_panics: on("executor-receive", "panic").broadcasts().ends(1, "receive-panicked").delivers_all()
         .or_does_without().says("The instance has failed: an orderly stop, or on without it.");
     executor_receive_hangs: on("executor-receive", "hang").with("executor = \"0\"").broadcasts().executors(2).stuck(1)
         .deadline("receive", "300ms").goes_on(Some("receive-timeout"))
+        .when_isolated(|crime| crime.killed(1))
         .says("The executor is left behind; the others go on.");
     executor_shutdown_fails: on("executor-shutdown", "fail").ends(5, "executor-shutdown-failed").delivers_all()
         .says("The others are shut down all the same; the exit code tells.");
@@ -159,6 +182,7 @@ crimes! {
         .says("As an error.");
     executor_shutdown_hangs: on("executor-shutdown", "hang").deadline("shutdown", "300ms").stuck(1)
         .ends(5, "shutdown-timeout").delivers_all()
+        .when_isolated(|crime| crime.killed(1))
         .says("The executor is left behind, with whatever of others is not shut down on it yet; drivers are.");
     executor_drop_panics: on("executor-drop", "panic").goes_on(None)
         .says("Logged, and nothing else.");
@@ -169,7 +193,9 @@ crimes! {
     processor_init_panics: on("processor-init", "panic").ends(6, "executor-init-panicked").or_does_without()
         .says("As an error.");
     processor_init_hangs: on("processor-init", "hang").deadline("init", "300ms").ends(4, "init-timeout").stuck(1)
-        .or_does_without().says("As an executor part's.");
+        .or_does_without()
+        .when_isolated(|crime| crime.killed_for_good().ends(1, "quarantined").or_does_without())
+        .says("As an executor part's.");
     process_fails_once: on("process", "fail").once().in_stream().goes_on(None)
         .says("The whole chain runs again on the same batch.");
     process_always_fails: on("process", "fail").in_stream().ends(1, "record-failed")
@@ -179,17 +205,24 @@ crimes! {
     process_always_panics: on("process", "panic").in_stream().ends(1, "record-failed")
         .says("As an error, out of retries.");
     process_hangs_once: on("process", "hang").once().in_stream().deadline("process", "300ms").executors(2).stuck(1)
-        .goes_on(Some("process-timeout")).says("The executor is left behind; its batch runs again on another.");
+        .goes_on(Some("process-timeout"))
+        .when_isolated(|crime| crime.killed(1))
+        .says("The executor is left behind; its batch runs again on another.");
     process_hangs_the_last_executor: on("process", "hang").in_stream().deadline("process", "300ms").stuck(1)
-        .ends(1, "process-timeout").says("With no executor left the run ends.");
+        .ends(1, "process-timeout")
+        .when_isolated(|crime| crime.killed(5).ends(1, "record-failed"))
+        .says("With no executor left the run ends.");
     finish_fails: on("finish", "fail").in_stream().ends(1, "finish-failed").delivers_all()
         .says("The stream has failed; what was delivered before is.");
     finish_panics: on("finish", "panic").in_stream().ends(1, "finish-failed").delivers_all()
         .says("As an error.");
     finish_hangs: on("finish", "hang").in_stream().deadline("process", "300ms").stuck(1)
-        .ends(1, "process-timeout").delivers_all().says("With no executor left the run ends.");
+        .ends(1, "process-timeout").delivers_all()
+        .when_isolated(|crime| crime.killed_for_good().ends(1, "quarantined").delivers_all())
+        .says("With no executor left the run ends.");
     processor_drop_panics: on("processor-drop", "panic").goes_on(None)
         .says("Logged, and nothing else.");
 }
 
 mount!(in_process, InProcess);
+mount!(isolated, Isolated);

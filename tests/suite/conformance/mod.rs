@@ -1,7 +1,9 @@
 //! What is promised of a plugin that breaks its word, whichever backend runs it (STYLE R23).
 
+mod both_ways;
 mod commit;
 mod crimes;
+mod isolated;
 mod log;
 mod record;
 mod task;

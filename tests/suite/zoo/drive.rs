@@ -114,7 +114,8 @@ impl Case<'_> {
             bad = bad.set(line);
         }
         for act in &row.acts {
-            bad = bad.act(act);
+            let second = setup.scratch("second").display().to_string();
+            bad = bad.act(&act.replace("<second>", &second));
         }
         if row.crime.is_empty() {
             return bad;
@@ -317,10 +318,7 @@ impl Case<'_> {
             .and_then(|code| logs.iter().find(|line| warns(line, code)));
         let sentences = warning.map(LogLine::sentence).into_iter();
         for sentence in sentences.chain(first.map(String::as_str)) {
-            assert!(
-                sentence.contains("`bad`") || !cell.named,
-                "whose fault? {sentence}"
-            );
+            assert!(sentence.contains("`bad`"), "whose fault? {sentence}");
         }
         for text in &cell.logs {
             let about = |line: &&LogLine| line.is_of("bad") || line.text().contains("`bad`");

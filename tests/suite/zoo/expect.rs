@@ -69,8 +69,6 @@ pub(super) struct Cell {
     /// The criminal is told so.
     pub(super) notes: Vec<&'static str>,
     pub(super) probe: Probe,
-    /// The criminal is named in the first error and the warning.
-    pub(super) named: bool,
     pub(super) status: bool,
     /// A process stays behind.
     pub(super) leaves: bool,
@@ -94,7 +92,6 @@ fn cell(contained: bool, course: Course, end: End, verdict: &'static str) -> Cel
         logs: Vec::new(),
         notes: Vec::new(),
         probe: Probe::Nothing,
-        named: true,
         status: course == Course::GoesOn,
         leaves: false,
         stuck: 0,
@@ -178,12 +175,6 @@ impl Cell {
     /// Nobody can ask it for its status any more.
     pub(super) fn without_status(mut self) -> Self {
         self.status = false;
-        self
-    }
-
-    /// Whose fault it was nobody knows: the whole executor did not stop.
-    pub(super) fn unnamed(mut self) -> Self {
-        self.named = false;
         self
     }
 

@@ -102,8 +102,9 @@ zoo! {
             .key("deadlines = { shutdown = \"300ms\" }").both(shutdown_overruns());
         hang_in_drop_on_an_executor: row("hang", "Never returns from the drop of a part on an executor.").at(&["executor-drop", "processor-drop"])
             .key("deadlines = { shutdown = \"300ms\" }").neighbour_deadlines("hook = \"20s\", shutdown = \"500ms\"").every_time()
-            .both(ends(5, "shutdown-timeout", "The executor is left behind; drivers are shut down all the same.")
-                .delivers(Records::All).unnamed().stuck(1));
+            .in_process(ends(5, "shutdown-timeout", "The executor is left behind; drivers are shut down all the same.")
+                .delivers(Records::All).stuck(1))
+            .isolated(ends(5, "", "The worker is killed; its driver gets no shutdown, all others do.").delivers(Records::All));
         hang_in_drop_of_a_part: row("hang", "Never returns from the drop of its checker, or of itself.").at(&["checker-drop", "plugin-drop"])
             .key("deadlines = { shutdown = \"300ms\" }").every_time()
             .both(goes_on("The host leaves without waiting for it."));
@@ -196,17 +197,21 @@ zoo! {
             .isolated(goes_on(ITS_OWN).probed(Probe::Stops));
         masks_signals: row("mask-signals", "Blocks every signal on its thread.").at(EARLY)
             .both(goes_on("The host takes its signals on a thread of its own.").probed(Probe::Stops));
-        alarm: row("alarm", "Sets the process's timer, and handles nothing.").at(EARLY).with("ms = 1")
+        alarm: row("alarm", "Sets the process's timer, and handles nothing.").with("ms = 1")
             .in_process(dies(14).delivers(Records::Some)).isolated(restarts("signal 14"));
     }
 
     "Other processes" {
         fork: row("fork", "Forks; the child goes on after everybody's end.").at(EARLY).fifo()
             .in_process(suffers("A copy of the host stays, with all that it held.").leaves_a_process())
-            .isolated(suffers("A copy of the worker stays, unless `sandbox` forbids processes.").leaves_a_process());
+            .isolated(goes_on("The copy is of the worker, and goes with it."));
         fork_and_return: row("fork-and-return", "Forks, and returns in both processes.")
             .in_process(suffers("A copy of the host stays, in which every lock is as it was.").leaves_a_process())
-            .isolated(suffers("A copy of the worker stays, unless `sandbox` forbids processes.").leaves_a_process());
+            .isolated(goes_on("The copy ends as soon as it speaks for the worker: a question is answered once."));
+        hang_in_another_group: row("change-group", "Joins the host's process group, and never returns.").key("deadlines = { process = \"300ms\" }").executors(2)
+            .and("hook = \"record\", crime = \"hang\", word = \"two\", once = \"<second>\"")
+            .in_process(goes_on("As a hang.").warns("process-timeout").stuck(1))
+            .isolated(goes_on("Killed by its own number, wherever it is.").warns("process-timeout"));
         many_forks: row("fork-many", "Forks 32 times, and never asks for its children.").at(EARLY).with("value = 32")
             .in_process(suffers("They wait to be asked for until the host ends."))
             .isolated(goes_on("They are the worker's, and go with it."));
@@ -236,6 +241,16 @@ zoo! {
             .both(goes_on("The data goes through another one, which the host keeps for itself."));
         all_covered: row("cover-descriptors", "Puts the null device over every descriptor that it finds.")
             .in_process(lost("The host stands still, or loses what it delivers.").notes("covers them all")).isolated(restarts(""));
+        sends_nonsense: row("send-everywhere", "Sends nonsense over every socket that it finds.").at(EARLY).with("text = \"nonsense\"").with("bytes = 100000")
+            .in_process(suffers("Whoever is connected to the host may read it."))
+            .isolated(restarts("it sent what no worker sends"));
+        sends_zeros: row("send-everywhere", "Sends zeros over every socket that it finds.").at(EARLY).with("text = \"\\u0000\"").with("bytes = 64")
+            .in_process(suffers("The same."))
+            .isolated(restarts("it sent what no worker sends"));
+        promises_much: row("send-everywhere", "Announces 64 MiB over every socket that it finds, and sends none of it.").at(EARLY).with("text = \"\\u0000\\u0000\\u0000\\u0004\"").with("bytes = 4")
+            .key("deadlines = { init = \"1s\", process = \"1s\" }").memory(160)
+            .in_process(suffers("The same."))
+            .isolated(restarts("killed"));
         reads_the_input: row("read-input", "Reads the standard input.").at(&["driver-init"]).with("bytes = 4")
             .in_process(suffers("What it reads is missing in the stream.").notes("read 4").delivers(Records::Exactly("two\nthree\nfour\n")))
             .isolated(goes_on("There is nothing in its own.").notes("read 0"));
@@ -289,6 +304,12 @@ zoo! {
             .both(goes_on("The same.").notes("storm taken=true full=true other=false"));
         gigantic_message: row("send", "Sends a message of 2 MiB.").with("bytes = 2097152").with("to = \"good\"")
             .both(goes_on("Refused at once, as `too-large`.").notes("send TooLarge"));
+        gigantic_answer: row("ask", "Answers a question with 2 MiB.").at(&["on-task-start"]).with("to = \"bad\"").with("text = \"bytes 2097152\"").with("ms = 10000")
+            .key("deadlines = { hook = \"20s\" }")
+            .both(goes_on("The asker is told `too-large`.").notes("ask TooLarge"));
+        colossal_answer: row("ask", "Answers a question with 90 MiB.").at(&["on-task-start"]).with("to = \"bad\"").with("text = \"bytes 94371840\"").with("ms = 10000")
+            .key("deadlines = { hook = \"20s\" }").memory(400)
+            .both(goes_on("The same.").notes("ask TooLarge"));
         unknown_target: row("send", "Sends to nobody.").with("to = \"nobody\"")
             .both(goes_on("Refused at once, as `unknown`.").notes("send Unknown"));
         asks_itself: row("ask", "Asks itself, in `receive`.").at(&["driver-receive"]).poked()
@@ -336,6 +357,7 @@ zoo! {
 }
 
 mount!(in_process, InProcess);
+mount!(isolated, Isolated);
 
 /// Whose column is held by tests.
-pub(super) const MOUNTED: &[Backend] = &[Backend::InProcess];
+pub(super) const MOUNTED: &[Backend] = &[Backend::InProcess, Backend::Isolated];

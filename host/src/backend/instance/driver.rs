@@ -8,7 +8,7 @@ use crate::{
     services::{
         component::Kind,
         failure::failure,
-        message::{Item, Mail, Mailbox},
+        message::{Item, Mail, Mailbox, bounded_reply},
         watch::{Method, Watch},
     },
 };
@@ -178,6 +178,7 @@ impl Thread {
         let (outcome, overran) = self.watch.during(Method::Receive, || {
             call(&mut self.driver, |driver| driver.receive(&mail.bytes))
         });
+        let outcome = outcome.and_then(|reply| bounded_reply(&self.shared.info.name, reply));
         if overran {
             self.shared
                 .services

@@ -11,7 +11,7 @@ use crate::{
     services::{
         InstanceInfo,
         component::Kind,
-        failure::{closed, kind_name},
+        failure::{closed, failure, kind_name},
         watch::{Method, Watch},
     },
 };
@@ -38,6 +38,8 @@ pub(super) struct Parts {
     poisoned: bool,
     /// The executor part knows of the task in hand.
     start_told: bool,
+    /// The life of the code's process that these are of: another one's parts are not made here, but when it is revived.
+    life: u64,
 }
 
 impl Parts {
@@ -53,6 +55,28 @@ impl Parts {
             begun: 0,
             poisoned: false,
             start_told: false,
+            life: shared.code.life(),
+        }
+    }
+
+    /// Makes a part, unless the process that the others are in is gone. A new one may be there and not initialised: what is
+    /// made in it now would be called before its driver's init, or refused.
+    fn in_this_life<T>(&self, make: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let is_over = || {
+            let name = &self.shared.info.name;
+            let text =
+                format!("the worker of plugin `{name}` died, and the next is not in service");
+            failure(failure_kind::GONE, text)
+        };
+        let lives = || self.shared.code.life() == self.life;
+        if !lives() {
+            return Err(is_over());
+        }
+        let made = make();
+        // It may have died and been followed while the part was made: then that is the next one's.
+        match lives() {
+            true => made,
+            false => Err(is_over()),
         }
     }
 
@@ -71,8 +95,10 @@ impl Parts {
             .component(kind, &self.name, &self.closed, Some(&watch));
         // The factory is the author's code as well: it may hang like any other.
         let (outcome, _) = watch.during(Method::Init, || {
-            let mut processor = self.shared.code.processor(self.id)?;
-            processor.init(host).map(|()| processor)
+            self.in_this_life(|| {
+                let mut processor = self.shared.code.processor(self.id)?;
+                processor.init(host).map(|()| processor)
+            })
         });
         outcome.map(|processor| self.processor = Some(processor))
     }
@@ -82,6 +108,13 @@ impl Parts {
             .services
             .watches
             .add(&self.shared.info, component, Some(self.id))
+    }
+
+    /// Lets go of the processor. Its drop is the author's code as well, and may hang like any other call.
+    fn drop_processor(&mut self, during: Method) {
+        if let (Some(processor), Some(watch)) = (self.processor.take(), &self.processor_watch) {
+            watch.during(during, || drop(processor));
+        }
     }
 
     fn call_processor(
@@ -103,7 +136,7 @@ impl Parts {
             .as_ref()
             .is_err_and(|failure| failure.kind == failure_kind::PANIC)
         {
-            self.processor = None;
+            self.drop_processor(method);
         }
         outcome
     }
@@ -131,8 +164,10 @@ impl ExecutorParts for Parts {
                 .collect()
         };
         let (outcome, _) = watch.during(Method::Init, || {
-            let mut executor = self.shared.code.executor(self.id)?;
-            executor.init(host, extra).map(|()| executor)
+            self.in_this_life(|| {
+                let mut executor = self.shared.code.executor(self.id)?;
+                executor.init(host, extra).map(|()| executor)
+            })
         });
         outcome.map(|executor| self.executor = Some((executor, watch)))
     }
@@ -225,8 +260,10 @@ impl ExecutorParts for Parts {
             None => Ok(()),
         };
         self.closed.store(true, Ordering::Release);
-        self.processor = None;
-        self.executor = None;
+        self.drop_processor(Method::Shutdown);
+        if let Some((executor, watch)) = self.executor.take() {
+            watch.during(Method::Shutdown, || drop(executor));
+        }
         outcome
     }
 
@@ -257,7 +294,7 @@ impl ExecutorParts for Parts {
         self.poisoned |= outcome.as_ref().is_err_and(panicked);
         if self.poisoned && self.begun == 0 {
             self.poisoned = false;
-            self.processor = None;
+            self.drop_processor(Method::Process);
         }
         outcome
     }
@@ -270,5 +307,146 @@ impl ExecutorParts for Parts {
 
     fn has_executor_part(&self) -> bool {
         self.executor.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backend::{
+            code::{CheckerPart, Code, DriverPart},
+            instance::Settings,
+            scripted::{self, Build, Scripted},
+        },
+        error::Problem,
+        machine::Parts as Declared,
+        services::component::Component,
+    };
+    use std::sync::{atomic::AtomicU64, mpsc};
+
+    /// A process whose processors panic at every batch.
+    #[derive(Default)]
+    struct Lives {
+        life: AtomicU64,
+        made: AtomicU64,
+        /// The next one is there by the time a processor is made.
+        dies_while_made: AtomicBool,
+    }
+
+    struct Panics;
+
+    impl ProcessorPart for Panics {
+        fn init(&mut self, _host: Component) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn process(&mut self, _: BatchRef<'_>, _: &mut OutBatch) -> Result<(), Failure> {
+            Err(failure(failure_kind::PANIC, "a crime"))
+        }
+
+        fn finish(&mut self, _: &mut OutBatch) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    impl Code for Arc<Lives> {
+        fn open(&self) -> Result<(), Problem> {
+            Ok(())
+        }
+
+        fn settings_schema(&self) -> Result<String, Problem> {
+            Ok(String::new())
+        }
+
+        fn create(&self, _: &str, _: Component) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn driver(&self) -> Result<Box<dyn DriverPart>, Failure> {
+            Err(closed("the driver"))
+        }
+
+        fn checker(&self) -> Result<Box<dyn CheckerPart>, Failure> {
+            Err(closed("the checker"))
+        }
+
+        fn executor(&self, _: ExecutorId) -> Result<Box<dyn ExecutorPart>, Failure> {
+            Err(closed("the executor part"))
+        }
+
+        fn life(&self) -> u64 {
+            self.life.load(Ordering::Relaxed)
+        }
+
+        fn processor(&self, _: ExecutorId) -> Result<Box<dyn ProcessorPart>, Failure> {
+            self.made.fetch_add(1, Ordering::Relaxed);
+            let dies = self.dies_while_made.load(Ordering::Relaxed);
+            self.life.fetch_add(u64::from(dies), Ordering::Relaxed);
+            Ok(Box::new(Panics))
+        }
+
+        fn signal(&self, _: u32, _: u64) {}
+    }
+
+    fn parts(lives: &Arc<Lives>) -> Parts {
+        let build = Build {
+            window: 1,
+            executor: false,
+        };
+        let shared = Shared {
+            info: Arc::clone(Scripted::quiet(0, build).info()),
+            services: scripted::services(mpsc::channel().0),
+            declared: Declared {
+                processor: true,
+                ..Declared::default()
+            },
+            settings: Settings {
+                value: serde_json::Value::Null,
+                place: Box::new(|_| None),
+                hidden: Box::new(|_| false),
+            },
+            code: Box::new(Arc::clone(lives)),
+            extra: Default::default(),
+            counts: Default::default(),
+            hook_errors: Arc::default(),
+            retired: AtomicBool::new(false),
+            initializing: Arc::default(),
+        };
+        Parts::new(&Arc::new(shared), ExecutorId(0))
+    }
+
+    fn process(parts: &mut Parts) -> u8 {
+        let offsets = [0_u32, 1];
+        let batch = BatchRef {
+            epoch: 0,
+            task: 1,
+            attempt: 1,
+            offsets: offsets.as_slice().into(),
+            bytes: b"x".as_slice().into(),
+        };
+        let outcome = parts.process(batch, &mut OutBatch::default());
+        outcome.expect_err("each of them fails").kind
+    }
+
+    /// The seed of chaos that found it: a record had panicked on an executor, the worker died on another one, and the next
+    /// record of the replay went to the new worker before its instance was made. It was at fault for that.
+    #[test]
+    fn no_processor_is_made_in_a_life_that_is_not_in_service() {
+        let lives = Arc::new(Lives::default());
+        let mut here = parts(&lives);
+        here.init_processor().expect("the first");
+        assert_eq!(process(&mut here), failure_kind::PANIC);
+        assert_eq!(process(&mut here), failure_kind::PANIC);
+        assert_eq!(lives.made.load(Ordering::Relaxed), 2);
+        lives.life.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(process(&mut here), failure_kind::GONE);
+        assert_eq!(lives.made.load(Ordering::Relaxed), 2);
+        // Revived, it has parts of the new life.
+        let mut here = parts(&lives);
+        here.init_processor().expect("its own");
+        assert_eq!(process(&mut here), failure_kind::PANIC);
+        lives.dies_while_made.store(true, Ordering::Relaxed);
+        assert_eq!(process(&mut here), failure_kind::GONE);
     }
 }

@@ -7,7 +7,10 @@ use super::{
     frames::Inbox,
     wire,
 };
-use crate::services::{config::Pin, failure::failure};
+use crate::services::{
+    config::Pin,
+    failure::{closed, failure},
+};
 use hotshoe_abi::{BatchRef, Failure, OutBatch, failure_kind};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -76,18 +79,30 @@ impl Channel {
             }
         }
         let body = wire::body(call);
-        self.send(Head::of(Kind::Call, &body), &[], &body)?;
-        match self.answer()? {
-            DataAnswer::Done | DataAnswer::Batch { .. } => Ok(()),
-            DataAnswer::Failed(failure) => Err(failure.into()),
+        let number = self.number();
+        let head = Head {
+            number,
+            ..Head::of(Kind::Call, &body)
+        };
+        self.send(head, &[], &body)?;
+        match self.answer(number)? {
+            DataAnswer::Done => Ok(()),
+            DataAnswer::Batch { .. } => Err(self.broken("a batch where none is due")),
+            DataAnswer::Failed(failure) => Err(failure.of_plugin()),
         }
+    }
+
+    /// Of the next question.
+    fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
     }
 
     /// Hands a batch over, and the documents of its epoch that the worker lacks before it.
     pub(crate) fn begin(&mut self, batch: &BatchRef<'_>) -> Result<(), Failure> {
         self.documents(batch.epoch)?;
-        let number = self.next_number;
-        self.next_number += 1;
+        let number = self.number();
         let offsets: &[u32] = batch.offsets.as_slice();
         let bytes = batch.bytes.as_slice();
         let head = Head {
@@ -119,32 +134,38 @@ impl Channel {
 
     /// Takes the oldest batch back; waits for it.
     pub(crate) fn end(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        let answer = self.answer()?;
+        let Some(number) = self.out.front().copied() else {
+            return Err(closed("the batch"));
+        };
+        let answer = self.answer(number)?;
         self.out.pop_front();
         self.connection.batches_out.fetch_sub(1, Ordering::AcqRel);
+        self.written(answer, out)
+    }
+
+    fn written(&self, answer: DataAnswer, out: &mut OutBatch) -> Result<(), Failure> {
         match answer {
             DataAnswer::Batch { offsets, bytes } => {
                 out.offsets = offsets.into();
                 out.bytes = bytes.into();
                 Ok(())
             }
-            DataAnswer::Done => Ok(()),
-            DataAnswer::Failed(failure) => Err(failure.into()),
+            // To take it for an empty batch would lose records.
+            DataAnswer::Done => Err(self.broken("nothing where a batch is due")),
+            DataAnswer::Failed(failure) => Err(failure.of_plugin()),
         }
     }
 
     /// Asks the processor for what it has left.
     pub(crate) fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        self.send(Head::of(Kind::Finish, &[]), &[], &[])?;
-        match self.answer()? {
-            DataAnswer::Batch { offsets, bytes } => {
-                out.offsets = offsets.into();
-                out.bytes = bytes.into();
-                Ok(())
-            }
-            DataAnswer::Done => Ok(()),
-            DataAnswer::Failed(failure) => Err(failure.into()),
-        }
+        let number = self.number();
+        let head = Head {
+            number,
+            ..Head::of(Kind::Finish, &[])
+        };
+        self.send(head, &[], &[])?;
+        let answer = self.answer(number)?;
+        self.written(answer, out)
     }
 
     /// Sends what differs between the set of `epoch` and what the worker holds: also back to an older one, for a re-run.
@@ -219,7 +240,11 @@ impl Channel {
 
     /// Takes what is there; answers whether anything was.
     fn read(&mut self, flags: RecvFlags) -> Result<bool, Failure> {
-        let wanted = match Head::decode(self.inbox.arrived()) {
+        let head = Head::decode(self.inbox.arrived()).and_then(|head| match head {
+            Some(head) => head.check_answer().map(|()| Some(head)),
+            None => Ok(None),
+        });
+        let wanted = match head {
             Ok(head) => head.map_or(0, |head| HEAD_LEN + head.tail_len()),
             Err(words) => return Err(self.broken(&words)),
         };
@@ -236,8 +261,8 @@ impl Channel {
         matches!(Head::decode(arrived), Ok(Some(head)) if arrived.len() >= HEAD_LEN + head.tail_len())
     }
 
-    /// Waits for the next answer.
-    fn answer(&mut self) -> Result<DataAnswer, Failure> {
+    /// Waits for the next answer, which is to that question: questions are answered in order, each once.
+    fn answer(&mut self, number: u64) -> Result<DataAnswer, Failure> {
         if !self.complete() {
             let begun = Instant::now();
             while !self.complete() {
@@ -257,6 +282,9 @@ impl Channel {
             Ok(None) => return Err(self.broken("half a message")),
             Err(words) => return Err(self.broken(&words)),
         };
+        if head.number != number {
+            return Err(self.broken("an answer to another question than is due"));
+        }
         let split = HEAD_LEN + head.offsets as usize * 4;
         let end = HEAD_LEN + head.tail_len();
         let (offsets, bytes) = (&arrived[HEAD_LEN..split], &arrived[split..end]);

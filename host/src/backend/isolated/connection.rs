@@ -16,6 +16,7 @@ use crate::services::{
     InstanceInfo, Services,
     component::Component,
     failure::{closed, failure},
+    foreign,
 };
 use hotshoe_abi::{
     Change, ChangeText, Declaration, DiffRange, Failure, HistoryRange, Host as _, LogRecord, Nack,
@@ -43,6 +44,12 @@ use std::{
 /// Lines of a worker's log that its crash record keeps.
 const LAST_LINES_MAX: usize = 100;
 
+/// What of each is kept, of each of its parts: a record of a hundred lines must stay one that is read.
+const LAST_LINE_BYTES_MAX: usize = 1 << 10;
+
+/// Bytes of such calls that may wait at once.
+const ASKED_BYTES_MAX: usize = 256 << 20;
+
 /// Calls of a plugin's into the host that may be under way at once. Each is a thread of the plugin's that waits.
 const ASKS_MAX: usize = 1024;
 
@@ -63,6 +70,7 @@ pub(crate) struct Connection {
     next_call: AtomicU64,
     components: Mutex<BTreeMap<Speaker, Arc<Component>>>,
     asks: AtomicUsize,
+    asked_bytes: AtomicUsize,
     /// Services that may wait for a disk.
     slow: mpsc::Sender<Job>,
     channels: Mutex<BTreeMap<u32, Weak<OwnedFd>>>,
@@ -113,6 +121,9 @@ pub(crate) struct Death {
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// A call of the plugin's into the host: its number, and how many bytes it came in.
+type Asked = (u64, usize);
+
 impl Connection {
     pub(crate) fn new(
         info: &Arc<InstanceInfo>,
@@ -130,6 +141,7 @@ impl Connection {
             next_call: AtomicU64::new(1),
             components: Mutex::default(),
             asks: AtomicUsize::new(0),
+            asked_bytes: AtomicUsize::new(0),
             slow,
             channels: Mutex::default(),
             batches_out: AtomicUsize::new(0),
@@ -164,11 +176,14 @@ impl Connection {
             .name(format!("services {name}"))
             .spawn(move || jobs.into_iter().for_each(|job| job()))?;
         let output = self.process.output();
+        let (over, until) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (forwarder, (lines_ended, lines_end)) = (Arc::clone(self), mpsc::channel::<()>());
         thread::Builder::new()
             .name(format!("output {name}"))
             .spawn(move || {
-                super::output::forward(output, |stream, line| forwarder.printed(stream, line));
+                super::output::forward(output, &over, |stream, line| {
+                    forwarder.printed(stream, line);
+                });
                 drop(lines_ended);
             })?;
         let reader = Arc::clone(self);
@@ -176,7 +191,7 @@ impl Connection {
             .name(format!("from {name}"))
             .spawn(move || {
                 reader.route();
-                let death = reader.bury(&lines_end);
+                let death = reader.bury(&lines_end, until);
                 died(&reader, &death);
             })?;
         Ok(())
@@ -226,7 +241,7 @@ impl Connection {
             return Err(failure);
         }
         match returned.recv() {
-            Ok(outcome) => outcome.map_err(Failure::from),
+            Ok(outcome) => outcome.map_err(WireFailure::of_plugin),
             Err(mpsc::RecvError) => Err(failure(failure_kind::GONE, self.epitaph())),
         }
     }
@@ -399,16 +414,22 @@ impl Connection {
     fn printed(&self, stream: &'static str, line: &str) {
         let plugin = &self.info.name;
         tracing::info!(target: "hotshoe::plugin", plugin, from = stream, "{line}");
-        self.keep(format!("{stream}: {line}"));
+        self.keep(format!(
+            "{stream}: {}",
+            foreign::text(line, LAST_LINE_BYTES_MAX)
+        ));
     }
 
     /// Everybody who waits is told; the process is gone for certain.
-    fn bury(&self, lines_end: &mpsc::Receiver<()>) -> Death {
+    fn bury(&self, lines_end: &mpsc::Receiver<()>, lines: OwnedFd) -> Death {
         self.outbox.close();
+        // A child of the worker's may hold the other end: whoever waits for room in there must wake all the same.
+        let _ = rustix::net::shutdown(&**self.process.socket(), rustix::net::Shutdown::Both);
         let asked = self.ending.load(Ordering::Acquire);
         let how = self.process.reap();
         // What it said last is on its way; a child of its own may keep the pipes, and is not waited for.
         let _ = lines_end.recv_timeout(Duration::from_millis(200));
+        drop(lines);
         let death = {
             let mut over = self.over.lock();
             let served = self.serving.load(Ordering::Acquire);
@@ -474,6 +495,7 @@ impl Connection {
 
     fn take(self: &Arc<Self>, inbox: &mut Inbox) -> Result<(), String> {
         while let Some(body) = inbox.next()? {
+            let len = body.len();
             match wire::decode(body)? {
                 ToHost::Here => {
                     if let Some(opening) = &self.waiting.lock().opening {
@@ -493,7 +515,7 @@ impl Connection {
                     }
                 }
                 ToHost::Tell(speaker, told) => self.told(speaker, told),
-                ToHost::Ask(id, speaker, service) => self.asked(id, speaker, service),
+                ToHost::Ask(id, speaker, service) => self.asked((id, len), speaker, service),
             }
         }
         Ok(())
@@ -525,7 +547,13 @@ impl Connection {
                     fields: fields.as_str().into(),
                 });
                 let space = if fields.is_empty() { "" } else { " " };
-                self.keep(format!("{target}: {message}{space}{fields}"));
+                let short = |said: &str| foreign::text(said, LAST_LINE_BYTES_MAX).into_owned();
+                self.keep(format!(
+                    "{}: {}{space}{}",
+                    short(&target),
+                    short(&message),
+                    short(&fields)
+                ));
             }
             Told::Nack {
                 topic,
@@ -540,8 +568,9 @@ impl Connection {
         }
     }
 
-    fn answer(&self, id: u64, outcome: Result<Served, Refused>) {
+    fn answer(&self, (id, len): Asked, outcome: Result<Served, Refused>) {
         self.asks.fetch_sub(1, Ordering::AcqRel);
+        self.asked_bytes.fetch_sub(len, Ordering::AcqRel);
         // An answer that a worker does not take is its own loss; it is gone, or about to be.
         if let Err(failure) = self.send(&ToWorker::Served(id, outcome), Vec::new()) {
             if failure.kind == failure_kind::FULL {
@@ -550,9 +579,12 @@ impl Connection {
         }
     }
 
-    fn asked(self: &Arc<Self>, id: u64, speaker: Speaker, service: Service) {
-        if self.asks.fetch_add(1, Ordering::AcqRel) >= ASKS_MAX {
-            let text = format!("{ASKS_MAX} calls into the host are under way already");
+    fn asked(self: &Arc<Self>, id: Asked, speaker: Speaker, service: Service) {
+        let calls = self.asks.fetch_add(1, Ordering::AcqRel);
+        let bytes = self.asked_bytes.fetch_add(id.1, Ordering::AcqRel);
+        if calls >= ASKS_MAX || bytes > 0 && bytes + id.1 > ASKED_BYTES_MAX {
+            let text =
+                format!("{calls} calls into the host are under way already, with {bytes} bytes");
             return self.answer(id, refuse(failure(failure_kind::FULL, text)));
         }
         let Some(component) = self.component(speaker) else {

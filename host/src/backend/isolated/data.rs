@@ -2,6 +2,7 @@
 //! the worker answers in the same order. Nothing is encoded that is a batch already.
 
 use super::wire::WireFailure;
+use crate::machine::batch::BATCH_RECORDS_MAX;
 use hotshoe_abi::Task;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,13 @@ pub(crate) const HEAD_LEN: usize = 40;
 
 /// The most bytes behind a head: what a batch may hold, with its offsets, and room for what a processor appends.
 pub(crate) const TAIL_LEN_MAX: usize = 1 << 30;
+
+/// The most bytes of a batch that a worker answers: as much as the plugin's own glue lets a call write. What a batch may have
+/// is the executor's to check, as in-process.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// The most offsets of one.
+const ANSWER_OFFSETS_MAX: usize = BATCH_RECORDS_MAX + 1;
 
 /// What follows, and what it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +30,7 @@ pub(crate) struct Head {
     pub(crate) attempt: u32,
     pub(crate) epoch: u64,
     pub(crate) task: u64,
-    /// Counts the batches of one socket from 1: what the worker is at, it says in a cell.
+    /// Counts the questions of one socket from 1, and an answer has its question's: what the worker is at, it says in a cell.
     pub(crate) number: u64,
 }
 
@@ -121,6 +129,18 @@ impl Head {
             ));
         }
         Ok(Some(head))
+    }
+
+    /// Whether a worker may answer so much.
+    ///
+    /// # Errors
+    /// More than a call may write.
+    pub(crate) fn check_answer(&self) -> Result<(), String> {
+        let (offsets, bytes) = (self.offsets as usize, self.bytes as usize);
+        if bytes <= ANSWER_BYTES_MAX && offsets <= ANSWER_OFFSETS_MAX {
+            return Ok(());
+        }
+        Err(format!("an answer of {bytes} bytes and {offsets} offsets"))
     }
 
     /// Bytes behind the head.

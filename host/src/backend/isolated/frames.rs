@@ -16,6 +16,12 @@ use std::{
 /// How much is asked for at once. A log line is a hundred bytes, a call a few hundred.
 const PIECE_LEN: usize = 64 << 10;
 
+/// So much is made room for before any of it has come.
+const EAGER_LEN: usize = 1 << 20;
+
+/// So much is kept for the next message.
+const KEPT_LEN_MAX: usize = 16 << 20;
+
 /// The most descriptors that come with one frame.
 pub(crate) const DESCRIPTORS_MAX: usize = 4;
 
@@ -71,13 +77,19 @@ impl Inbox {
         Ok(received.bytes > 0)
     }
 
-    /// Room behind what is there.
+    /// Room behind what is there. A length is believed as far as its bytes have come: who promises 80 MiB and sends none costs
+    /// [`EAGER_LEN`].
     fn room(&mut self, wanted: usize) {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
+        if self.end == 0 && wanted <= EAGER_LEN && self.bytes.len() > KEPT_LEN_MAX {
+            // One long message is no reason to keep its memory for good.
+            self.bytes = Vec::new();
+        }
+        let wanted = wanted.min((2 * self.end).max(EAGER_LEN));
         let len = wanted.max(self.end + PIECE_LEN / 2).max(PIECE_LEN);
         if self.bytes.len() < len {
             self.bytes.resize(len, 0);

@@ -214,7 +214,7 @@ impl Isolated {
                 tracing::warn!(plugin = name, %error, "the record of a worker's death cannot be written");
             }
         };
-        self.lives.fetch_add(1, Ordering::Relaxed);
+        self.lives.fetch_add(1, Ordering::AcqRel);
         connection
             .start(jobs, died)
             .map_err(|error| self.not_started(&error))?;
@@ -345,6 +345,11 @@ impl Code for Isolated {
     fn executor(&self, id: ExecutorId) -> Result<Box<dyn ExecutorPart>, Failure> {
         let channel = self.channel(id)?;
         Ok(Box::new(parts::Executor { channel, id: id.0 }))
+    }
+
+    fn life(&self) -> u64 {
+        // Counted before the new one can be reached.
+        self.lives.load(Ordering::Acquire)
     }
 
     fn processor(&self, id: ExecutorId) -> Result<Box<dyn ProcessorPart>, Failure> {

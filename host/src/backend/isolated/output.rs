@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 /// A longer line is cut into several: it may never end.
 const LINE_LEN_MAX: usize = 8 << 10;
 
-/// Hands every line to `line`, with the name of its stream, until both pipes are closed.
+/// Hands every line to `line`, with the name of its stream, until both pipes are closed, or `over` is readable: a process that
+/// the worker has left behind holds its pipes for as long as it lives, and has nobody to speak to here.
 pub(crate) fn forward(
     output: Vec<(&'static str, OwnedFd)>,
+    over: &OwnedFd,
     mut line: impl FnMut(&'static str, &str),
 ) {
     let mut pipes: Vec<Pipe> = output
@@ -29,6 +31,7 @@ pub(crate) fn forward(
             .iter()
             .map(|pipe| PollFd::new(&pipe.pipe, PollFlags::IN))
             .collect();
+        polled.push(PollFd::new(over, PollFlags::IN));
         match poll(&mut polled, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -38,6 +41,7 @@ pub(crate) fn forward(
             .iter()
             .map(|polled| !polled.revents().is_empty())
             .collect();
+        let is_over = ready.last().copied().unwrap_or(false);
         let mut ready = ready.into_iter();
         pipes.retain_mut(|pipe| {
             if !ready.next().unwrap_or(false) {
@@ -54,6 +58,10 @@ pub(crate) fn forward(
                 }
             }
         });
+        if is_over {
+            pipes.iter_mut().for_each(|pipe| pipe.end(&mut line));
+            return;
+        }
     }
 }
 
@@ -109,7 +117,8 @@ mod tests {
         write(&tail, &vec![b'x'; LINE_LEN_MAX + 1]).expect("room");
         drop(tail);
         let mut lines = Vec::new();
-        forward(vec![("stdout", read)], |stream, line| {
+        let (over, _until) = rustix::pipe::pipe().expect("a pipe");
+        forward(vec![("stdout", read)], &over, |stream, line| {
             lines.push((stream, line.to_owned()));
         });
         let texts: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
@@ -117,5 +126,24 @@ mod tests {
         assert_eq!(texts[3].len(), LINE_LEN_MAX);
         assert_eq!(texts[4..], ["x"]);
         assert!(lines.iter().all(|(stream, _)| *stream == "stdout"));
+    }
+
+    #[test]
+    fn whoever_holds_the_pipe_is_not_waited_for_when_all_is_over() {
+        let (read, tail) = rustix::pipe::pipe().expect("a pipe");
+        write(
+            &tail,
+            b"one
+half",
+        )
+        .expect("room");
+        let (over, until) = rustix::pipe::pipe().expect("a pipe");
+        drop(until);
+        let mut lines = Vec::new();
+        // `tail` stays open.
+        forward(vec![("stderr", read)], &over, |_, line| {
+            lines.push(line.to_owned());
+        });
+        assert_eq!(lines, ["one", "half"]);
     }
 }

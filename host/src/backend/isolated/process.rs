@@ -4,9 +4,10 @@
 use super::sandbox::{Environment, cgroup::Cage};
 use parking_lot::Mutex;
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
-    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open},
 };
 use std::{
     io,
@@ -41,6 +42,12 @@ pub(crate) fn socket_pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
         None,
     )
 }
+
+/// A process that ends closes its connection first; one that is not over so much later has done that alone.
+const ENDS_WITHIN: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// What is to be started.
 #[derive(Debug, Clone)]
@@ -78,7 +85,7 @@ impl Spawner {
         let order = (program, theirs, to);
         self.0.lock().send(order).map_err(|_| gone())?;
         let child = started.recv().map_err(|_| gone())??;
-        Ok(Process::new(child, ours))
+        Process::new(child, ours)
     }
 }
 
@@ -129,17 +136,28 @@ struct State {
 }
 
 impl Process {
-    fn new(mut child: Child, socket: OwnedFd) -> Self {
+    fn new(mut child: Child, socket: OwnedFd) -> io::Result<Self> {
         let pid = child.id();
         let output = [
             ("stdout", child.stdout.take().map(OwnedFd::from)),
             ("stderr", child.stderr.take().map(OwnedFd::from)),
         ];
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        Self {
+        let pidfd = match raw.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+            Some(Ok(pidfd)) => Some(pidfd),
+            // Without it, an end that somebody else's hold of the socket hides would not be noticed.
+            Some(Err(error @ (Errno::MFILE | Errno::NFILE))) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error.into());
+            }
+            // An old kernel.
+            Some(Err(_)) | None => None,
+        };
+        Ok(Self {
             socket: Arc::new(socket),
             pid,
-            pidfd: raw.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+            pidfd,
             child: Mutex::new(child),
             cage: None,
             state: Mutex::default(),
@@ -149,7 +167,7 @@ impl Process {
                     .filter_map(|(stream, pipe)| Some((stream, pipe?)))
                     .collect(),
             ),
-        }
+        })
     }
 
     /// Keeps the group around the process for as long as it lives.
@@ -187,8 +205,10 @@ impl Process {
 
     /// Only while the process was not reaped: after that its number may be somebody else's.
     fn kill_group(&self) {
-        if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(pid, Signal::KILL);
+            // A plugin may have moved its process into another group.
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 
@@ -202,10 +222,27 @@ impl Process {
         let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Write);
     }
 
+    fn ends_within(&self, grace: Timespec) -> bool {
+        let Some(pidfd) = &self.pidfd else {
+            return true;
+        };
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&grace)) {
+            Ok(ended) => ended > 0,
+            // Whoever cannot be looked at is taken to be over; it is killed in either case.
+            Err(_) => true,
+        }
+    }
+
     /// Makes sure that it is over, with what it started, and answers how it ended.
     pub(crate) fn reap(&self) -> String {
         // It has closed its connection or is over. A plugin may have closed the one without the other; the status of a process
         // that is ending already does not change any more.
+        if !self.ends_within(ENDS_WITHIN) {
+            let mut state = self.state.lock();
+            state
+                .killed
+                .get_or_insert_with(|| "it closed its connection to the host".to_owned());
+        }
         self.kill_group();
         let status = self.child.lock().wait();
         let mut state = self.state.lock();

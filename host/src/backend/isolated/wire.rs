@@ -3,9 +3,10 @@
 //! is read is an allegation all the same, and bounded before it is believed.
 
 use super::sandbox::{Enforced, LimitsSpec, SandboxSpec};
+use crate::services::foreign;
 use hotshoe_abi::{
     Applied, ChangeError, Failure, HistoryEntry, Identity, Opened, Snapshot, Veto,
-    abi_stable::std_types::Tuple2,
+    abi_stable::std_types::{RResult, Tuple2},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, time::Duration};
@@ -369,6 +370,16 @@ impl From<Failure> for WireFailure {
             code: failure.code.into(),
             message: failure.message.into(),
             fix: failure.fix.into(),
+        }
+    }
+}
+
+impl WireFailure {
+    /// As a plugin's word, whatever its worker says: bounded, and no claim of the host's own.
+    pub(crate) fn of_plugin(self) -> Failure {
+        match foreign::taken::<()>(RResult::RErr(self.into())) {
+            Err(failure) => failure,
+            Ok(()) => unreachable!("a failure stays one"),
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::{
     backend::in_process::handed_out,
     machine::ExecutorId,
     services::{
-        failure::closed,
+        failure::{closed, failure},
+        foreign::taken,
         watch::{Method, Watch},
     },
 };
@@ -32,7 +33,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -49,6 +50,8 @@ pub(super) struct Executor {
     sets: Arc<Mutex<Sets>>,
     executor: Option<(ExecutorBox, Arc<Watch>)>,
     processor: Option<(ProcessorBox, Arc<Watch>)>,
+    /// The parts' contexts are of no use any more.
+    closed: Arc<AtomicBool>,
     /// Where the host reads which batch this executor is at.
     at: Option<&'static AtomicU64>,
     offsets: Vec<u32>,
@@ -66,6 +69,7 @@ impl Executor {
             sets: Arc::default(),
             executor: None,
             processor: None,
+            closed: Arc::default(),
             at: cell.map(|cell| &cell[0]),
             offsets: Vec::new(),
             out: OutBatch::default(),
@@ -161,13 +165,12 @@ impl Executor {
                     at.store(head.number, Ordering::Release);
                 }
                 let out = &mut self.out;
-                let (outcome, _) = watch.during(Method::Process, || {
-                    processor.process(batch, out).into_result()
-                });
+                let (outcome, _) =
+                    watch.during(Method::Process, || taken(processor.process(batch, out)));
                 outcome
             }
         };
-        self.answer_batch(outcome)?;
+        self.answer_batch(head.number, outcome)?;
         if let Some(at) = self.at {
             at.store(0, Ordering::Release);
         }
@@ -182,43 +185,48 @@ impl Executor {
             None => Err(closed("the processor")),
             Some((processor, watch)) => {
                 let out = &mut self.out;
-                let (outcome, _) =
-                    watch.during(Method::Finish, || processor.finish(out).into_result());
+                let (outcome, _) = watch.during(Method::Finish, || taken(processor.finish(out)));
                 outcome
             }
         };
-        self.answer_batch(outcome)?;
+        self.answer_batch(head.number, outcome)?;
         self.done_with(head);
         Ok(())
     }
 
-    fn answer_batch(&self, outcome: Result<(), Failure>) -> Result<(), String> {
+    fn answer_batch(&self, number: u64, outcome: Result<(), Failure>) -> Result<(), String> {
         match outcome {
             Ok(()) => {
                 let (offsets, bytes) = (self.out.offsets.as_slice(), self.out.bytes.as_slice());
                 let head = Head {
                     offsets: u32::try_from(offsets.len()).unwrap_or(u32::MAX),
+                    number,
                     ..Head::of(Kind::Batch, bytes)
                 };
-                if head.tail_len() != offsets.len() * 4 + bytes.len()
-                    || head.tail_len() > super::super::data::TAIL_LEN_MAX
-                {
-                    let text = format!("process wrote {} bytes", bytes.len());
+                let fits = head.tail_len() == offsets.len() * 4 + bytes.len();
+                if !fits || head.check_answer().is_err() {
+                    let text = format!("{} bytes, and {} offsets", bytes.len(), offsets.len());
                     let kind = hotshoe_abi::failure_kind::TOO_LARGE;
-                    return self.answer_failed(crate::services::failure::failure(kind, text));
+                    return self.answer_failed(number, failure(kind, text));
                 }
                 self.write(head, bytemuck::cast_slice(offsets), bytes)
             }
-            Err(failure) => self.answer_failed(failure),
+            Err(failure) => self.answer_failed(number, failure),
         }
     }
 
-    fn answer_failed(&self, failure: Failure) -> Result<(), String> {
+    fn answer_failed(&self, number: u64, failure: Failure) -> Result<(), String> {
         let body = wire::body(&WireFailure::from(failure));
-        self.write(Head::of(Kind::Failed, &body), &[], &body)
+        let head = Head {
+            number,
+            ..Head::of(Kind::Failed, &body)
+        };
+        self.write(head, &[], &body)
     }
 
     fn write(&self, head: Head, offsets: &[u8], bytes: &[u8]) -> Result<(), String> {
+        // A question is answered once, however many processes the plugin has made of this one meanwhile.
+        self.worker.home.link.end_copy();
         let head = head.encode();
         let all = [&head[..], offsets, bytes];
         let len: usize = all.iter().map(|piece| piece.len()).sum();
@@ -247,8 +255,14 @@ impl Executor {
         let call: DataCall = wire::decode(self.tail(head))?;
         self.done_with(head);
         match self.make(call) {
-            Ok(()) => self.write(Head::of(Kind::Done, &[]), &[], &[]),
-            Err(failure) => self.answer_failed(failure),
+            Ok(()) => {
+                let done = Head {
+                    number: head.number,
+                    ..Head::of(Kind::Done, &[])
+                };
+                self.write(done, &[], &[])
+            }
+            Err(failure) => self.answer_failed(head.number, failure),
         }
     }
 
@@ -257,29 +271,25 @@ impl Executor {
             DataCall::InitExecutor(extra) => self.init_executor(extra),
             DataCall::InitProcessor(extra) => self.init_processor(extra),
             DataCall::TaskStart(task) => self.on_executor(Method::OnTaskStart, |executor| {
-                executor.on_task_start(task.into()).into_result()
+                taken(executor.on_task_start(task.into()))
             }),
             DataCall::TaskSucceeded(task) => self
                 .on_executor(Method::OnTaskSucceeded, |executor| {
-                    executor.on_task_succeeded(task.into()).into_result()
+                    taken(executor.on_task_succeeded(task.into()))
                 }),
-            DataCall::TaskFailed(task, reason) => {
-                self.on_executor(Method::OnTaskFailed, |executor| {
-                    executor
-                        .on_task_failed(task.into(), reason.as_str().into())
-                        .into_result()
-                })
-            }
+            DataCall::TaskFailed(task, reason) => self
+                .on_executor(Method::OnTaskFailed, |executor| {
+                    taken(executor.on_task_failed(task.into(), reason.as_str().into()))
+                }),
             DataCall::Receive(message) => self.on_executor(Method::Receive, |executor| {
-                executor
-                    .receive(message.as_slice().into())
-                    .into_result()
-                    .map(drop)
+                taken(executor.receive(message.as_slice().into())).map(drop)
             }),
             DataCall::ShutdownExecutor => {
-                let outcome = self.on_executor(Method::Shutdown, |executor| {
-                    executor.shutdown().into_result()
-                });
+                let outcome =
+                    self.on_executor(Method::Shutdown, |executor| taken(executor.shutdown()));
+                // As in the host: the context is closed first, and the processor goes first.
+                self.closed.store(true, Ordering::Release);
+                self.processor = None;
                 self.executor = None;
                 outcome
             }
@@ -311,12 +321,14 @@ impl Executor {
             home: Arc::clone(&self.worker.home),
             speaker,
             watch: Some(Arc::clone(watch)),
+            closed: Arc::clone(&self.closed),
             sets: Some(Arc::clone(&self.sets)),
         }
     }
 
     fn init_executor(&mut self, extra: Vec<(String, String)>) -> Result<(), Failure> {
         self.executor = None;
+        self.closed = Arc::default();
         *self.worker.home.extra.lock() = extra.clone();
         let extra = extra.into_iter();
         let extra = extra
@@ -328,7 +340,7 @@ impl Executor {
             let mut executor = self
                 .worker
                 .part(|instance| handed_out("executor", instance.executor()))?;
-            executor.init(host, extra).into_result().map(|()| executor)
+            taken(executor.init(host, extra)).map(|()| executor)
         });
         made.map(|executor| self.executor = Some((executor, watch)))
     }
@@ -342,7 +354,7 @@ impl Executor {
             let mut processor = self
                 .worker
                 .part(|instance| handed_out("processor", instance.processor()))?;
-            processor.init(host).into_result().map(|()| processor)
+            taken(processor.init(host)).map(|()| processor)
         });
         made.map(|processor| self.processor = Some((processor, watch)))
     }

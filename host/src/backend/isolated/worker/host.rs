@@ -5,7 +5,11 @@ use super::{
     super::wire::{Refused, RunData, Served, Service, Speaker, Told, WireChange},
     link::Link,
 };
-use crate::services::{failure::failure, watch::Watch};
+use crate::services::{
+    failure::{closed, failure},
+    foreign::{self, owned},
+    watch::Watch,
+};
 use hotshoe_abi::{
     Applied, Change, ChangeError, Declaration, DiffRange, Failure, HistoryEntry, HistoryRange,
     Host, Host_TO, HostBox, Identity, LogRecord, MetricSpec, Nack, Opened, OptionSetting, Pairs,
@@ -22,7 +26,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -49,6 +53,8 @@ pub(super) struct WorkerHost {
     pub(super) home: Arc<Home>,
     pub(super) speaker: Speaker,
     pub(super) watch: Option<Arc<Watch>>,
+    /// The component was shut down: services are refused, as the host refuses them once it knows.
+    pub(super) closed: Arc<AtomicBool>,
     /// An executor's; elsewhere there is no batch to be pinned.
     pub(super) sets: Option<Arc<Mutex<Sets>>>,
 }
@@ -59,6 +65,10 @@ impl WorkerHost {
     }
 
     fn ask(&self, service: Service) -> Result<Served, Failure> {
+        if self.closed.load(Ordering::Acquire) {
+            let name = &self.home.instance;
+            return Err(closed(&format!("the context of plugin `{name}`")));
+        }
         let answer = self.home.link.ask(self.speaker, service);
         answer.map_err(|refused| match refused {
             Refused::Failure(failure) => failure.into(),
@@ -124,8 +134,8 @@ fn change(change: &Change<'_>) -> WireChange {
         dry_run: change.dry_run,
         generation: change.generation,
         confirm_s: change.confirm_s,
-        pointer: change.text.pointer.into(),
-        by: change.text.by.into(),
+        pointer: owned(&change.text.pointer),
+        by: owned(&change.text.by),
         document: change.document.to_vec(),
         expect: change.expect.to_vec(),
     }
@@ -146,11 +156,12 @@ impl Host for WorkerHost {
     }
 
     fn log(&self, record: LogRecord<'_>) {
+        let log = |said: &RStr<'_>| foreign::text(said, foreign::LOG_BYTES_MAX).into_owned();
         let told = Told::Log {
             level: record.level,
-            target: record.target.into(),
-            message: record.message.into(),
-            fields: record.fields.into(),
+            target: log(&record.target),
+            message: log(&record.message),
+            fields: log(&record.fields),
         };
         self.home.link.tell(self.speaker, told);
     }
@@ -166,14 +177,14 @@ impl Host for WorkerHost {
     fn snapshot(&self, topic: RStr<'_>, epoch: u64) -> RResult<Snapshot, Failure> {
         if let Some(snapshot) = self.at_hand(topic.as_str(), epoch) {
             let told = Told::Read {
-                topic: topic.into(),
+                topic: owned(&topic),
                 generation: snapshot.generation,
             };
             self.home.link.tell(self.speaker, told);
             return RResult::ROk(snapshot);
         }
         let service = Service::Snapshot {
-            topic: topic.into(),
+            topic: owned(&topic),
             epoch,
         };
         let found = self.ask(service).and_then(|served| match served {
@@ -213,7 +224,7 @@ impl Host for WorkerHost {
     ) -> RResult<RVec<RResult<Applied, ChangeError>>, Failure> {
         let service = Service::Apply {
             changes: changes.iter().map(change).collect(),
-            caller: caller.into(),
+            caller: owned(&caller),
         };
         let applied = self.ask(service).and_then(|served| match served {
             Served::Applied(answers) => {
@@ -230,7 +241,7 @@ impl Host for WorkerHost {
 
     fn history(&self, range: HistoryRange<'_>) -> RResult<RVec<HistoryEntry>, Failure> {
         let service = Service::History {
-            topic: range.topic.into(),
+            topic: owned(&range.topic),
             before: range.before,
             limit: range.limit,
         };
@@ -243,7 +254,7 @@ impl Host for WorkerHost {
 
     fn diff(&self, range: DiffRange<'_>) -> RResult<RVec<u8>, ChangeError> {
         let service = Service::Diff {
-            topic: range.topic.into(),
+            topic: owned(&range.topic),
             from: range.from,
             to: range.to,
         };
@@ -266,23 +277,23 @@ impl Host for WorkerHost {
     }
 
     fn topic_status(&self, topic: RStr<'_>) -> RResult<RVec<u8>, Failure> {
-        self.ask(Service::TopicStatus(topic.into()))
+        self.ask(Service::TopicStatus(owned(&topic)))
             .and_then(bytes)
             .into()
     }
 
     fn nack(&self, nack: Nack<'_>) {
         let told = Told::Nack {
-            topic: nack.topic.into(),
+            topic: owned(&nack.topic),
             generation: nack.generation,
-            error: nack.error.into(),
+            error: foreign::text(&nack.error, foreign::MESSAGE_BYTES_MAX).into_owned(),
         };
         self.home.link.tell(self.speaker, told);
     }
 
     fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure> {
         let service = Service::Wait {
-            topic: wait.topic.into(),
+            topic: owned(&wait.topic),
             after: wait.after,
             timeout_ms: wait.timeout_ms,
         };
@@ -292,7 +303,7 @@ impl Host for WorkerHost {
     fn metric(&self, spec: MetricSpec<'_>) -> RResult<RSlice<'static, AtomicU64>, Failure> {
         let service = Service::Metric {
             kind: spec.kind,
-            name: spec.name.into(),
+            name: owned(&spec.name),
             bounds: spec.bounds.to_vec(),
         };
         let cells = self.ask(service).and_then(|served| match served {
@@ -312,7 +323,7 @@ impl Host for WorkerHost {
 
     fn tell(&self, telling: Telling<'_>) -> RResult<(), Failure> {
         let service = Service::Send {
-            to: telling.to.into(),
+            to: owned(&telling.to),
             bytes: telling.bytes.to_vec(),
         };
         self.ask(service).and_then(nothing).into()
@@ -328,24 +339,24 @@ impl Host for WorkerHost {
 
     fn ask(&self, question: Question<'_>) -> RResult<RVec<u8>, Failure> {
         let service = Service::Ask {
-            to: question.to.into(),
+            to: owned(&question.to),
             bytes: question.bytes.to_vec(),
             deadline_ms: question.deadline_ms,
-            caller: question.caller.into(),
+            caller: owned(&question.caller),
         };
         WorkerHost::ask(self, service).and_then(bytes).into()
     }
 
     fn set_option(&self, setting: OptionSetting<'_>) -> RResult<(), Failure> {
         let service = Service::SetOption {
-            key: setting.key.into(),
-            value: setting.value.into(),
+            key: owned(&setting.key),
+            value: owned(&setting.value),
         };
         self.ask(service).and_then(nothing).into()
     }
 
     fn endpoint(&self, url: RStr<'_>) -> RResult<(), Failure> {
-        self.ask(Service::Endpoint(url.into()))
+        self.ask(Service::Endpoint(owned(&url)))
             .and_then(nothing)
             .into()
     }

@@ -19,6 +19,8 @@ use std::{
 /// See the file.
 pub(super) struct Link {
     socket: OwnedFd,
+    /// The process that the host has started.
+    pid: u32,
     writing: Mutex<()>,
     asked: Mutex<BTreeMap<u64, mpsc::SyncSender<Result<Served, Refused>>>>,
     next: AtomicU64,
@@ -30,6 +32,7 @@ impl Link {
     pub(super) fn new(socket: OwnedFd, level: u32) -> Self {
         Self {
             socket,
+            pid: std::process::id(),
             writing: Mutex::new(()),
             asked: Mutex::default(),
             next: AtomicU64::new(1),
@@ -41,9 +44,18 @@ impl Link {
         &self.socket
     }
 
+    /// Ends a copy of this process. A plugin that forks, and returns in both, leaves two that answer the same question over
+    /// one socket; the host has asked one. Before a lock is taken: in a copy it may be held by a thread that is not there.
+    pub(super) fn end_copy(&self) {
+        if std::process::id() != self.pid {
+            super::leave(0);
+        }
+    }
+
     /// Sends a message. A host that is gone takes this process with it, so nobody needs to know here.
     pub(super) fn send(&self, message: &ToHost) -> Result<(), wire::TooLong> {
         let frame = wire::encode(message)?;
+        self.end_copy();
         let _turn = self.writing.lock();
         let _ = send_all(self.socket.as_fd(), &frame);
         Ok(())
@@ -56,6 +68,7 @@ impl Link {
 
     /// Asks for a service and waits for its answer, on the plugin's own thread.
     pub(super) fn ask(&self, speaker: Speaker, service: Service) -> Result<Served, Refused> {
+        self.end_copy();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (to, answer) = mpsc::sync_channel(1);
         self.asked.lock().insert(id, to);

@@ -18,6 +18,8 @@ use crate::{
     services::{
         Deadlines, InstanceInfo,
         failure::closed,
+        foreign::{self, taken},
+        message::bounded_reply,
         watch::{Method, Watch, Watches},
     },
 };
@@ -31,7 +33,11 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -309,11 +315,17 @@ impl Worker {
         }
     }
 
-    fn host(&self, speaker: Speaker, watch: Option<&Arc<Watch>>) -> WorkerHost {
+    fn host(
+        &self,
+        speaker: Speaker,
+        watch: Option<&Arc<Watch>>,
+        closed: &Arc<AtomicBool>,
+    ) -> WorkerHost {
         WorkerHost {
             home: Arc::clone(&self.home),
             speaker,
             watch: watch.cloned(),
+            closed: Arc::clone(closed),
             sets: None,
         }
     }
@@ -329,12 +341,14 @@ fn load(worker: &Arc<Worker>, call: Call) -> Result<Returned, Failure> {
     };
     match call {
         Call::SettingsSchema => {
-            let schema = module.settings_schema()().into_result()?;
-            Ok(Returned::Text(schema.into()))
+            let schema = taken(module.settings_schema()())?;
+            Ok(Returned::Text(foreign::owned(&schema)))
         }
         Call::Create(settings) => {
-            let host = worker.host(Speaker::Instance, None).boxed();
-            let created = module.create()(settings.as_str().into(), host).into_result()?;
+            let host = worker
+                .host(Speaker::Instance, None, &Arc::default())
+                .boxed();
+            let created = taken(module.create()(settings.as_str().into(), host))?;
             let Created { instance, signals } = created;
             *worker.instance.lock() = Some(instance);
             *worker.signals.lock() = Some(signals);
@@ -345,7 +359,13 @@ fn load(worker: &Arc<Worker>, call: Call) -> Result<Returned, Failure> {
 }
 
 #[derive(Default)]
-struct Driver(Option<(DriverBox, Arc<Watch>)>);
+struct Driver(Option<DriverInCall>);
+
+struct DriverInCall {
+    driver: DriverBox,
+    watch: Arc<Watch>,
+    closed: Arc<AtomicBool>,
+}
 
 impl Driver {
     fn call(&mut self, worker: &Arc<Worker>, call: Call) -> Result<Returned, Failure> {
@@ -353,18 +373,22 @@ impl Driver {
             Call::InitDriver => self.init(worker),
             Call::RegisterMetrics => self
                 .during(Method::RegisterMetrics, |driver| {
-                    driver.register_metrics().into_result()
+                    taken(driver.register_metrics())
                 })
                 .map(|()| Returned::Nothing),
             Call::Receive(message) => self
                 .during(Method::Receive, |driver| {
-                    driver.receive(message.as_slice().into()).into_result()
+                    taken(driver.receive(message.as_slice().into()))
                 })
-                .map(|reply| Returned::Bytes(reply.into())),
+                // Here as well as in the host: a frame has its bounds.
+                .and_then(|reply| bounded_reply(&worker.home.instance, reply.into()))
+                .map(Returned::Bytes),
             Call::ShutdownDriver => {
-                let outcome =
-                    self.during(Method::Shutdown, |driver| driver.shutdown().into_result());
-                self.0 = None;
+                let outcome = self.during(Method::Shutdown, |driver| taken(driver.shutdown()));
+                if let Some(driver) = self.0.take() {
+                    // Before its drop, as in the host: what it kept of its context is of no use there.
+                    driver.closed.store(true, Ordering::Release);
+                }
                 outcome.map(|()| Returned::Nothing)
             }
             _ => Err(closed("the call")),
@@ -374,15 +398,20 @@ impl Driver {
     fn init(&mut self, worker: &Arc<Worker>) -> Result<Returned, Failure> {
         self.0 = None;
         let watch = worker.watch("driver");
-        let host = worker.host(Speaker::Driver, Some(&watch)).boxed();
+        let closed = Arc::new(AtomicBool::new(false));
+        let host = worker.host(Speaker::Driver, Some(&watch), &closed).boxed();
         let mut driver = worker.part(|instance| handed_out("driver", instance.driver()))?;
-        let (extra, _) = watch.during(Method::Init, || driver.init(host).into_result());
+        let (extra, _) = watch.during(Method::Init, || taken(driver.init(host)));
         let extra: Vec<(String, String)> = extra?
             .into_iter()
-            .map(|pair| (pair.0.into(), pair.1.into()))
+            .map(|pair| (foreign::owned(&pair.0), foreign::owned(&pair.1)))
             .collect();
         worker.home.extra.lock().clone_from(&extra);
-        self.0 = Some((driver, watch));
+        self.0 = Some(DriverInCall {
+            driver,
+            watch,
+            closed,
+        });
         Ok(Returned::Pairs(extra))
     }
 
@@ -392,7 +421,7 @@ impl Driver {
         call: impl FnOnce(&mut DriverBox) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         match &mut self.0 {
-            Some((driver, watch)) => watch.during(method, || call(driver)).0,
+            Some(DriverInCall { driver, watch, .. }) => watch.during(method, || call(driver)).0,
             None => Err(closed("the driver")),
         }
     }
@@ -407,9 +436,11 @@ fn check(
         Call::InitChecker => {
             *checker = None;
             let watch = worker.watch("checker");
-            let host = worker.host(Speaker::Checker, Some(&watch)).boxed();
+            let host = worker
+                .host(Speaker::Checker, Some(&watch), &Arc::default())
+                .boxed();
             let mut made = worker.part(|instance| handed_out("checker", instance.checker()))?;
-            let (outcome, _) = watch.during(Method::Init, || made.init(host).into_result());
+            let (outcome, _) = watch.during(Method::Init, || taken(made.init(host)));
             outcome?;
             *checker = Some((made, watch));
             Ok(Returned::Nothing)
@@ -430,10 +461,9 @@ fn check(
                 current: current.as_slice().into(),
                 dry_run: *dry_run,
             };
-            let (verdict, _) =
-                watch.during(Method::Check, || checker.check(proposal).into_result());
+            let (verdict, _) = watch.during(Method::Check, || taken(checker.check(proposal)));
             Ok(match verdict?.into_option() {
-                Some(veto) => veto.into(),
+                Some(veto) => foreign::veto(veto).into(),
                 None => Returned::Verdict(None),
             })
         }
