@@ -29,7 +29,10 @@ const LATE: &str = "HOTSHOE_TEST_LATE";
 /// Longer than any start here takes, and shorter than a wait for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const CASES: &[(&str, fn(&Workers))] = &[
+/// What is shown, and how.
+type Case = (&'static str, fn(&Workers));
+
+const CASES: &[Case] = &[
     ("a program that takes over runs its workers", it_runs),
     ("without the token nothing is started", without_the_token),
     ("a program that is not there is said at once", it_is_missing),
@@ -334,7 +337,7 @@ fn without_descriptors(workers: &Workers) {
         fs::remove_file(world.path("trace")).unwrap_or_default();
         let fewer = Rlimit {
             current: Some(open + more),
-            ..limits.clone()
+            ..limits
         };
         setrlimit(Resource::Nofile, fewer).unwrap();
         let host = world.builder(config).workers(workers.clone()).build();
@@ -349,7 +352,7 @@ fn without_descriptors(workers: &Workers) {
                 }
             })
         });
-        setrlimit(Resource::Nofile, limits.clone()).unwrap();
+        setrlimit(Resource::Nofile, limits).unwrap();
         let Err(problems) = outcome else { break };
         assert_eq!(world.calls(), "", "{more}: {problems:#?}");
         settles(open, more);

@@ -1,10 +1,6 @@
 //! N7: a thousand clients, and five thousand, that send a head one byte a second, and what good clients notice of them.
 
-use crate::{
-    client::Client,
-    killing::{self, Served},
-    ms, percentile, print, times,
-};
+use crate::{client::Client, killing::Served, ms, percentile, print, times};
 use hotshoe_tests::{Setup, http};
 use std::{
     io::{Read as _, Write as _},

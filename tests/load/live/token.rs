@@ -1,10 +1,6 @@
 //! C50: how long a wrong token takes to be refused says nothing of how much of it is right.
 
-use crate::{
-    client::Client,
-    killing::{self, Served},
-    print, times,
-};
+use crate::{client::Client, killing::Served, print, times};
 use hotshoe_tests::Setup;
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
 

@@ -2,9 +2,7 @@
 
 #[path = "../../load/hostility.rs"]
 mod hostility;
-#[allow(dead_code, unreachable_pub, reason = "shared with the long run")]
-#[path = "../../load/killing.rs"]
-mod killing;
+use super::killing;
 
 #[test]
 fn hostile_requests_change_nothing_and_leave_nothing_behind() {

@@ -1,15 +1,11 @@
 //! What config-api §9 promises, through the real binary: C40 to C46. What is written before an answer is there after a
 //! kill, a full disk changes nothing, a failed write ends in read-only, and damage is named and never overwritten.
 
-#[allow(dead_code, unreachable_pub, reason = "shared with the long run")]
-#[path = "../../load/killing.rs"]
-mod killing;
-
-use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts, http};
-use killing::{
+use super::killing::{
     Acknowledged, DEADLINE, Served, accepted, entry, journal, kill_many, line, payloads,
     put_or_die, segments, setup,
 };
+use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts, http};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use std::{
@@ -73,7 +69,7 @@ fn c30_a_pending_change_does_not_survive_a_kill() {
 /// What the disk takes is told apart from what everything else takes.
 #[test]
 fn each_commit_is_a_sync_that_the_metrics_count() {
-    let setup = killing::setup();
+    let setup = super::killing::setup();
     let served = Served::start(&setup);
     for value in 1..=3 {
         served.put_ok(value);

@@ -15,6 +15,9 @@ mod edits;
 mod framing;
 mod guards;
 mod history;
+#[allow(dead_code, unreachable_pub, reason = "shared with the long runs")]
+#[path = "../../load/killing.rs"]
+mod killing;
 mod more;
 mod script;
 mod stream;

@@ -188,7 +188,7 @@ zoo! {
             .in_process(dies(9)).isolated(restarts("signal 9"));
         stops_itself: row("raise", "Sends itself SIGSTOP.").with("value = 19").key("deadlines = { process = \"2s\" }")
             .in_process(suffers("The host stands still until somebody sends it SIGCONT.").probed(Probe::StandsStill))
-            .isolated(goes_on("A call that does not return: the worker is killed and started again.").warns("process-timeout"));
+            .isolated(goes_on("A call that does not return: the worker is killed and started again.").warns("died").logs("did not return"));
         ignores_sigterm: row("ignore-signal", "Ignores SIGTERM.").at(EARLY).with("value = 15")
             .in_process(suffers("The host cannot be stopped by it any more; the end of its input, SIGINT or SIGKILL still can.").probed(Probe::IsDeaf))
             .isolated(goes_on(ITS_OWN).probed(Probe::Stops));

@@ -229,6 +229,8 @@ impl Backend for Instance {
 
     fn died(&self, how: &str) {
         self.driver.died(how);
+        let config = &self.shared.services.config;
+        config.forget_waits(&self.shared.info.name);
     }
 
     fn worker(&self) -> Option<WorkerStatus> {

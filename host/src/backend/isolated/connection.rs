@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     process: Process,
     ending: AtomicBool,
     serving: AtomicBool,
+    /// The start was sent: nothing may go before it.
+    started: AtomicBool,
     over: Mutex<Option<Death>>,
     ended: Condvar,
     last_lines: Mutex<VecDeque<String>>,
@@ -150,6 +152,7 @@ impl Connection {
             process,
             ending: AtomicBool::new(false),
             serving: AtomicBool::new(false),
+            started: AtomicBool::new(false),
             over: Mutex::new(None),
             ended: Condvar::new(),
             last_lines: Mutex::default(),
@@ -256,6 +259,7 @@ impl Connection {
         self.waiting.lock().opening = Some(to);
         // A program that ends at once is told apart below.
         let sent = self.send(&ToWorker::Start(Box::new(start)), descriptors);
+        self.started.store(true, Ordering::Release);
         if let Err(failure) = sent {
             if failure.kind != failure_kind::GONE {
                 return Err(Unopened::Gone(failure));
@@ -271,6 +275,16 @@ impl Connection {
                 Err(Unopened::Gone(failure(failure_kind::GONE, self.epitaph())))
             }
         }
+    }
+
+    /// Whether something else than the start may be sent.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Whether it is in service, or was.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
     }
 
     /// Takes it into service: its death is told from here on. A worker that is gone before is not.

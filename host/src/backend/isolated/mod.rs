@@ -35,6 +35,7 @@ use crate::{
         InstanceInfo, Services, clock,
         component::Component,
         failure::{failure, problem},
+        foreign,
     },
     status::{Crash, EnforcedStatus, WorkerStatus},
 };
@@ -112,6 +113,14 @@ impl Isolated {
     /// The executor's way into the worker; one for its executor part and its processor.
     fn channel(&self, id: ExecutorId) -> Result<Shared, Failure> {
         let connection = self.life()?;
+        if !connection.is_serving() {
+            // Its start comes first. Whoever asks now has parts of the life before, and waits to be revived.
+            let text = format!(
+                "the worker of plugin `{}` is not in service",
+                self.info.name
+            );
+            return Err(failure(failure_kind::GONE, text));
+        }
         let mut channels = self.channels.lock();
         if let Some(channel) = channels.get(&id.0).and_then(Weak::upgrade) {
             if Arc::ptr_eq(channel.lock().connection(), &connection) {
@@ -299,7 +308,10 @@ impl Code for Isolated {
         let (connection, limits) = self.spawn()?;
         // Before it answers: whoever kills it while it loads must find it.
         let before = self.life.lock().replace(Arc::clone(&connection));
-        drop(before);
+        if let Some(before) = before {
+            // As a rule it is over; one that was killed and does not end is left to the system.
+            before.end();
+        }
         let enforced = connection
             .open(self.start(verified, limits), descriptors)
             .map_err(|why| self.not_opened(why, &connection))?;
@@ -358,7 +370,8 @@ impl Code for Isolated {
     }
 
     fn signal(&self, kind: u32, value: u64) {
-        if let Ok(connection) = self.life() {
+        // One that is not started yet is told in its start.
+        if let Some(connection) = self.life().ok().filter(|life| life.is_started()) {
             // A worker that is gone, or does not read, is told by other means.
             let _ = connection.send(&wire::ToWorker::Signal(kind, value), Vec::new());
         }
@@ -410,11 +423,13 @@ impl WireProblem {
             "sandbox-failed" => (ExitCode::Init, Blame::Environment),
             _ => (ExitCode::Refused, Blame::Plugin),
         };
-        let mut problem = Problem::error(exit, blame, self.code, self.headline);
-        problem.wanted = self.wanted;
-        problem.found = self.found;
-        problem.fix = self.fix;
-        problem.detail = self.detail;
+        // A library's constructors may speak before the worker does.
+        let bounded = |said: String| foreign::text(&said, foreign::MESSAGE_BYTES_MAX).into_owned();
+        let mut problem = Problem::error(exit, blame, bounded(self.code), bounded(self.headline));
+        problem.wanted = self.wanted.map(bounded);
+        problem.found = self.found.map(bounded);
+        problem.fix = self.fix.map(bounded);
+        problem.detail = self.detail.map(bounded);
         problem
     }
 

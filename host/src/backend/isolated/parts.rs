@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     backend::code::{CheckerPart, DriverPart, ExecutorPart, ProcessorPart},
-    services::{component::Component, config::Proposal, failure::failure},
+    services::{component::Component, config::Proposal, failure::failure, foreign},
 };
 use hotshoe_abi::{
     BatchRef, Failure, OutBatch, Pairs, Task, Veto, abi_stable::std_types::Tuple2, failure_kind,
@@ -82,9 +82,11 @@ impl CheckerPart for Checker {
             dry_run: proposal.dry_run,
         };
         match self.0.call(Call::Check(proposed))? {
-            Returned::Verdict(veto) => Ok(veto.map(|(pointer, reason)| Veto {
-                pointer: pointer.into(),
-                reason: reason.into(),
+            Returned::Verdict(veto) => Ok(veto.map(|(pointer, reason)| {
+                foreign::veto(Veto {
+                    pointer: pointer.into(),
+                    reason: reason.into(),
+                })
             })),
             _ => Err(odd(&self.0)),
         }

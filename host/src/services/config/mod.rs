@@ -692,6 +692,11 @@ impl ConfigService {
         self.waits.end(instance);
     }
 
+    /// Ends what an instance's last life waits for: nobody is there to be told, and its next one would soon have no waits left.
+    pub(crate) fn forget_waits(&self, instance: &str) {
+        self.waits.forget(instance);
+    }
+
     /// Ends every wait and every writer. What was acknowledged stays readable.
     pub(crate) fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);

@@ -182,6 +182,14 @@ impl Waits {
         self.all_closed(ended);
     }
 
+    /// Ends every wait of an instance whose process has died; its next life may wait again.
+    pub(super) fn forget(&self, instance: &str) {
+        let left = take(&mut self.inner.lock(), |waiting| {
+            waiting.instance == instance
+        });
+        self.all_closed(left);
+    }
+
     /// Ends every wait, and those that begin later.
     pub(super) fn close(&self) {
         let ended = {

@@ -227,6 +227,18 @@ fn a_wait_ends_with_its_component_its_instance_or_the_host() {
 }
 
 #[test]
+fn what_a_dead_life_waits_for_ends_and_the_next_life_waits_again() {
+    let service = Place::new().service();
+    declare(&service, "t", MEMORY).unwrap();
+    let (dead, other) = (Listener::new("dead"), Listener::new("other"));
+    let waits = [&dead, &other].map(|by| by.wait(&service, 1, LONG));
+    service.forget_waits("dead");
+    assert_eq!(waits[0].kind(), failure_kind::CLOSED);
+    assert!(waits[1].waits());
+    assert!(Listener::new("dead").wait(&service, 1, LONG).waits());
+}
+
+#[test]
 fn a_service_that_is_dropped_answers_who_waits() {
     let service = Place::new().service();
     declare(&service, "t", MEMORY).unwrap();
