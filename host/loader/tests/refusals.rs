@@ -228,8 +228,9 @@ fn changing(shop: &Workshop, good: &[u8]) -> Refusal {
     let begun = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let file = OpenOptions::new().write(true).open(&path).expect("open");
             while !stop.load(Ordering::Relaxed) {
+                // Closed again each time: one that keeps it open is noticed by that.
+                let file = OpenOptions::new().write(true).open(&path).expect("open");
                 file.write_all_at(&[0], long.len() as u64 - 1)
                     .expect("write");
             }
@@ -237,7 +238,7 @@ fn changing(shop: &Workshop, good: &[u8]) -> Refusal {
         let refusal = std::iter::repeat_with(|| verify(&path, &Policy::default()).err())
             .take_while(|_| begun.elapsed() < Duration::from_secs(60))
             .flatten()
-            .next();
+            .find(|refusal| refusal.predicate.contains("was changed"));
         stop.store(true, Ordering::Relaxed);
         refusal.expect("a change was noticed within a minute")
     })
