@@ -19,10 +19,22 @@ fuzz_target!(|bytes: &[u8]| match read(bytes, DEPTH_MAX) {
             found_where_it_is(text, &value, &mut Vec::new());
         }
     }
-    Err(Fault { slug, offset, detail }) => {
+    Err(Fault {
+        slug,
+        offset,
+        detail,
+    }) => {
         assert!(offset <= bytes.len());
         assert!(!detail.chars().any(char::is_control), "{detail:?}");
-        assert!(["bad-json", "duplicate-key", "number-out-of-range", "too-deep"].contains(&slug));
+        assert!(
+            [
+                "bad-json",
+                "duplicate-key",
+                "number-out-of-range",
+                "too-deep"
+            ]
+            .contains(&slug)
+        );
         let place = position(bytes, offset);
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         assert!(place.line >= 1 && place.line <= lines + 1);
@@ -40,7 +52,10 @@ fn shape(value: &Value) -> Value {
     match value {
         Value::Number(_) => Value::from(0),
         Value::Array(items) => items.iter().map(shape).collect(),
-        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), shape(value)))
+            .collect(),
         plain => plain.clone(),
     }
 }
@@ -51,8 +66,13 @@ fn found_where_it_is(text: &str, value: &Value, path: &mut Vec<String>) {
     let found = read(text[range].as_bytes(), DEPTH_MAX).expect("a value of its own");
     assert_eq!(found, *value, "{path:?}");
     let next = match value {
-        Value::Array(items) => items.last().map(|item| ((items.len() - 1).to_string(), item)),
-        Value::Object(map) => map.iter().next_back().map(|(name, member)| (name.clone(), member)),
+        Value::Array(items) => items
+            .last()
+            .map(|item| ((items.len() - 1).to_string(), item)),
+        Value::Object(map) => map
+            .iter()
+            .next_back()
+            .map(|(name, member)| (name.clone(), member)),
         _ => None,
     };
     if let Some((segment, inner)) = next {

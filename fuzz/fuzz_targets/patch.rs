@@ -1,9 +1,7 @@
 //! A document and a change of it, two texts with a NUL between: what comes out is a document, and its diff leads there.
 #![no_main]
 
-use hotshoe::fuzz::store::{
-    Change, Declaration, Evaluated, Operation, Store, StoreSettings,
-};
+use hotshoe::fuzz::store::{Change, Declaration, Evaluated, Operation, Store, StoreSettings};
 use hotshoe_json::{DEPTH_MAX, canonical, read};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -56,8 +54,14 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let operation = match patch.is_array() {
-        true => Operation::JsonPatch { pointer, ops: patch },
-        false => Operation::MergePatch { pointer, document: patch },
+        true => Operation::JsonPatch {
+            pointer,
+            ops: patch,
+        },
+        false => Operation::MergePatch {
+            pointer,
+            document: patch,
+        },
     };
     let before = store.current().document.clone();
     match store.evaluate(&Change::from(operation), NOW) {
@@ -88,7 +92,10 @@ fuzz_target!(|bytes: &[u8]| {
 fn applied_to(store: &Store, from: u64, ops: Value) -> Vec<u8> {
     let entry = store.entry(from).expect("it is kept");
     let mut other = self::store(&entry.document).expect("a document may be an initial value");
-    let operation = Operation::JsonPatch { pointer: String::new(), ops };
+    let operation = Operation::JsonPatch {
+        pointer: String::new(),
+        ops,
+    };
     match other.evaluate(&Change::from(operation), NOW) {
         Ok(Evaluated::Candidate(candidate)) => {
             other.commit(candidate, "2026-01-02T03:04:06.000000Z");

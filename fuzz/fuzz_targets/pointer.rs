@@ -10,13 +10,20 @@ fuzz_target!(|text: &str| {
         assert_eq!(again, text, "a pointer's text is the only one");
         assert!(text.split('/').count() <= 65);
         // As a path: whatever is not plain is percent-encoded.
-        let path: String = text.bytes().map(|byte| match byte {
-            b'/' | b'~' | b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        }).collect();
+        let path: String = text
+            .bytes()
+            .map(|byte| match byte {
+                b'/' | b'~' | b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
+                other => format!("%{other:02X}"),
+            })
+            .collect();
         assert_eq!(path_pointer(&path).as_deref(), Some(text));
     }
     if let Some(pointer) = path_pointer(text) {
-        assert_eq!(pointer_text(&pointer), Some(pointer.clone()), "what the listener sends, the store reads");
+        assert_eq!(
+            pointer_text(&pointer),
+            Some(pointer.clone()),
+            "what the listener sends, the store reads"
+        );
     }
 });

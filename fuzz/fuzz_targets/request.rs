@@ -45,7 +45,12 @@ fn world() -> &'static World {
             .build()
             .expect("a runtime");
         runtime.block_on(host.start()).expect("it starts");
-        World { socket, _folder: folder, _runtime: runtime, _host: host }
+        World {
+            socket,
+            _folder: folder,
+            _runtime: runtime,
+            _host: host,
+        }
     })
 }
 
@@ -63,7 +68,10 @@ fn exchange(request: &[u8]) -> Vec<u8> {
             Ok(0) => return answer,
             Ok(len) => answer.extend_from_slice(&piece[..len]),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return answer,
-            Err(error) => panic!("no end of the answer: {error}: {}", String::from_utf8_lossy(&answer)),
+            Err(error) => panic!(
+                "no end of the answer: {error}: {}",
+                String::from_utf8_lossy(&answer)
+            ),
         }
         if find(&answer, b"content-type: text/event-stream").is_some() {
             return answer;
@@ -72,24 +80,42 @@ fn exchange(request: &[u8]) -> Vec<u8> {
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes.windows(needle.len()).position(|window| window == needle)
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 fn current() -> Vec<u8> {
-    let answer = exchange(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let answer =
+        exchange(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let begin = find(&answer, b"etag").expect("a value has a tag");
     answer[begin..].to_vec()
 }
 
 fuzz_target!(|request: &[u8]| {
     // What one request was refused with; of several on one connection, some may be taken.
-    let alone = request.windows(5).filter(|window| window == b"HTTP/").count() <= 1;
+    let alone = request
+        .windows(5)
+        .filter(|window| window == b"HTTP/")
+        .count()
+        <= 1;
     let before = alone.then(current);
     let answer = exchange(request);
-    let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
+    let status = answer
+        .strip_prefix(b"HTTP/1.")
+        .and_then(|rest| rest.get(2..5));
     let status = status.map(|digits| String::from_utf8_lossy(digits).into_owned());
-    assert!(answer.is_empty() || status.is_some(), "{}", String::from_utf8_lossy(&answer));
-    assert_eq!(find(&answer, b"urn:hotshoe:config:internal"), None, "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        answer.is_empty() || status.is_some(),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    assert_eq!(
+        find(&answer, b"urn:hotshoe:config:internal"),
+        None,
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     let refused = status.is_none_or(|status| status.as_str() >= "400");
     if let Some(before) = before.filter(|_| refused) {
         assert_eq!(current(), before, "refused, and changed");
