@@ -1,27 +1,16 @@
-//! One life of one worker, seen from the host: what is sent to it, who waits for what of it, and what its plugin asks of the
-//! host's services. The thread that reads the control socket routes and does nothing else: it holds no lock over a call, waits
-//! for nobody, and hands what may touch a disk to a thread apart. Whoever waits for a worker that dies is told `gone`.
+//! One life of one worker, seen from the host: what is sent to it, who waits for what of it, and its end. The thread that
+//! reads the control socket routes and does nothing else: it holds no lock over a call, waits for nobody, and hands what may
+//! touch a disk to a thread apart. Whoever waits for a worker that dies is told `gone`.
 
 use super::{
     frames::Inbox,
     outbox::{Outbox, Unsent},
     process::Process,
     sandbox::Enforced,
-    wire::{
-        self, Call, Refused, Returned, Served, Service, Speaker, ToHost, ToWorker, Told,
-        WireChange, WireFailure, WireProblem,
-    },
+    wire::{self, Call, Returned, Speaker, ToHost, ToWorker, WireFailure, WireProblem},
 };
-use crate::services::{
-    InstanceInfo, Services,
-    component::Component,
-    failure::{closed, failure},
-    foreign,
-};
-use hotshoe_abi::{
-    Change, ChangeText, Declaration, DiffRange, Failure, HistoryRange, Host as _, LogRecord, Nack,
-    OptionSetting, Question, Telling, Wait, abi_stable::std_types::RResult, failure_kind,
-};
+use crate::services::{InstanceInfo, Services, component::Component, failure::failure, foreign};
+use hotshoe_abi::{Failure, failure_kind};
 use hotshoe_loader::CellRegion;
 use parking_lot::{Condvar, Mutex};
 use rustix::{
@@ -45,13 +34,7 @@ use std::{
 const LAST_LINES_MAX: usize = 100;
 
 /// What of each is kept, of each of its parts: a record of a hundred lines must stay one that is read.
-const LAST_LINE_BYTES_MAX: usize = 1 << 10;
-
-/// Bytes of such calls that may wait at once.
-const ASKED_BYTES_MAX: usize = 256 << 20;
-
-/// Calls of a plugin's into the host that may be under way at once. Each is a thread of the plugin's that waits.
-const ASKS_MAX: usize = 1024;
+pub(super) const LAST_LINE_BYTES_MAX: usize = 1 << 10;
 
 /// How long a worker that was asked to end may take: what it would do then is nobody's any more.
 const END_WITHIN: Duration = Duration::from_secs(1);
@@ -68,11 +51,12 @@ pub(crate) struct Connection {
     outbox: Outbox,
     waiting: Mutex<Waiting>,
     next_call: AtomicU64,
-    components: Mutex<BTreeMap<Speaker, Arc<Component>>>,
-    asks: AtomicUsize,
-    asked_bytes: AtomicUsize,
+    pub(super) components: Mutex<BTreeMap<Speaker, Arc<Component>>>,
+    /// Calls of the plugin's into the host that are under way, and their bytes.
+    pub(super) asks: AtomicUsize,
+    pub(super) asked_bytes: AtomicUsize,
     /// Services that may wait for a disk.
-    slow: mpsc::Sender<Job>,
+    pub(super) slow: mpsc::Sender<Job>,
     channels: Mutex<BTreeMap<u32, Weak<OwnedFd>>>,
     /// Batches that were handed to the worker and not taken back; stays as it was at a death.
     pub(crate) batches_out: AtomicUsize,
@@ -124,7 +108,7 @@ pub(crate) struct Death {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A call of the plugin's into the host: its number, and how many bytes it came in.
-type Asked = (u64, usize);
+pub(super) type Asked = (u64, usize);
 
 impl Connection {
     pub(crate) fn new(
@@ -417,7 +401,7 @@ impl Connection {
         self.process.ended_with(code)
     }
 
-    fn keep(&self, line: String) {
+    pub(super) fn keep(&self, line: String) {
         let mut lines = self.last_lines.lock();
         if lines.len() == LAST_LINES_MAX {
             lines.pop_front();
@@ -534,275 +518,4 @@ impl Connection {
         }
         Ok(())
     }
-
-    fn component(&self, speaker: Speaker) -> Option<Arc<Component>> {
-        let components = self.components.lock();
-        let found = components.get(&speaker);
-        found
-            .or_else(|| components.get(&Speaker::Instance))
-            .cloned()
-    }
-
-    fn told(&self, speaker: Speaker, told: Told) {
-        let Some(component) = self.component(speaker) else {
-            return;
-        };
-        match told {
-            Told::Log {
-                level,
-                target,
-                message,
-                fields,
-            } => {
-                component.log(LogRecord {
-                    level,
-                    target: target.as_str().into(),
-                    message: message.as_str().into(),
-                    fields: fields.as_str().into(),
-                });
-                let space = if fields.is_empty() { "" } else { " " };
-                let short = |said: &str| foreign::text(said, LAST_LINE_BYTES_MAX).into_owned();
-                self.keep(format!(
-                    "{}: {}{space}{}",
-                    short(&target),
-                    short(&message),
-                    short(&fields)
-                ));
-            }
-            Told::Nack {
-                topic,
-                generation,
-                error,
-            } => component.nack(Nack {
-                topic: topic.as_str().into(),
-                generation,
-                error: error.as_str().into(),
-            }),
-            Told::Read { topic, generation } => component.has_read(&topic, generation),
-        }
-    }
-
-    fn answer(&self, (id, len): Asked, outcome: Result<Served, Refused>) {
-        self.asks.fetch_sub(1, Ordering::AcqRel);
-        self.asked_bytes.fetch_sub(len, Ordering::AcqRel);
-        // An answer that a worker does not take is its own loss; it is gone, or about to be.
-        if let Err(failure) = self.send(&ToWorker::Served(id, outcome), Vec::new()) {
-            if failure.kind == failure_kind::FULL {
-                self.kill("it asks and does not read the answers");
-            }
-        }
-    }
-
-    fn asked(self: &Arc<Self>, id: Asked, speaker: Speaker, service: Service) {
-        let calls = self.asks.fetch_add(1, Ordering::AcqRel);
-        let bytes = self.asked_bytes.fetch_add(id.1, Ordering::AcqRel);
-        if calls >= ASKS_MAX || bytes > 0 && bytes + id.1 > ASKED_BYTES_MAX {
-            let text =
-                format!("{calls} calls into the host are under way already, with {bytes} bytes");
-            return self.answer(id, refuse(failure(failure_kind::FULL, text)));
-        }
-        let Some(component) = self.component(speaker) else {
-            return self.answer(id, refuse(closed("the component")));
-        };
-        match service {
-            Service::Snapshot { topic, epoch } => {
-                let found = component.snapshot(topic.as_str().into(), epoch);
-                self.answer(
-                    id,
-                    served(found, |snapshot| Served::Snapshot(snapshot.into())),
-                );
-            }
-            Service::Send { to, bytes } => {
-                let sent = component.tell(Telling {
-                    to: to.as_str().into(),
-                    bytes: bytes.as_slice().into(),
-                });
-                self.answer(id, served(sent, |()| Served::Nothing));
-            }
-            Service::Broadcast(bytes) => {
-                let sent = component.broadcast(bytes.as_slice().into());
-                self.answer(id, served(sent, |count| Served::Number(count.into())));
-            }
-            Service::SetOption { key, value } => {
-                let set = component.set_option(OptionSetting {
-                    key: key.as_str().into(),
-                    value: value.as_str().into(),
-                });
-                self.answer(id, served(set, |()| Served::Nothing));
-            }
-            Service::Endpoint(url) => {
-                let entered = component.endpoint(url.as_str().into());
-                self.answer(id, served(entered, |()| Served::Nothing));
-            }
-            Service::Metric { kind, name, bounds } => {
-                let place = component.metric_place(kind, &name, &bounds);
-                let cells = |(first, len): (usize, usize)| Served::Cells {
-                    first: u32::try_from(first).unwrap_or(u32::MAX),
-                    len: u32::try_from(len).unwrap_or(0),
-                };
-                self.answer(
-                    id,
-                    place
-                        .map(cells)
-                        .map_err(|failure| Refused::Failure(failure.into())),
-                );
-            }
-            Service::Ask {
-                to,
-                bytes,
-                deadline_ms,
-                caller,
-            } => {
-                let connection = Arc::clone(self);
-                let question = Question {
-                    to: to.as_str().into(),
-                    bytes: bytes.as_slice().into(),
-                    deadline_ms,
-                    caller: caller.as_str().into(),
-                };
-                component.ask_then(
-                    &question,
-                    Box::new(move |answer| {
-                        let answer = answer.map(Served::Bytes);
-                        connection.answer(
-                            id,
-                            answer.map_err(|failure| Refused::Failure(failure.into())),
-                        );
-                    }),
-                );
-            }
-            Service::Apply { changes, caller } => {
-                let connection = Arc::clone(self);
-                let changes: Vec<Change<'_>> = changes.iter().map(change).collect();
-                component.apply_then(
-                    &changes,
-                    &caller,
-                    Box::new(move |answers| {
-                        let applied = answers.map(|answers| {
-                            let answers = answers.into_iter().map(|answer| match answer {
-                                Ok(applied) => Ok(applied.into()),
-                                Err(error) => Err(error.into()),
-                            });
-                            Served::Applied(answers.collect())
-                        });
-                        connection.answer(
-                            id,
-                            applied.map_err(|failure| Refused::Failure(failure.into())),
-                        );
-                    }),
-                );
-            }
-            Service::Wait {
-                topic,
-                after,
-                timeout_ms,
-            } => {
-                let connection = Arc::clone(self);
-                let wait = Wait {
-                    topic: topic.as_str().into(),
-                    after,
-                    timeout_ms,
-                };
-                component.wait_then(
-                    &wait,
-                    Box::new(move |generation| {
-                        let generation = generation.map(Served::Number);
-                        connection.answer(
-                            id,
-                            generation.map_err(|failure| Refused::Failure(failure.into())),
-                        );
-                    }),
-                );
-            }
-            slow @ (Service::Declare { .. }
-            | Service::History { .. }
-            | Service::Diff { .. }
-            | Service::TopicStatus(_)) => {
-                let connection = Arc::clone(self);
-                let job = Box::new(move || {
-                    let outcome = serve_slowly(&component, slow);
-                    connection.answer(id, outcome);
-                });
-                // The receiver lives as long as this connection does.
-                let _ = self.slow.send(job);
-            }
-        }
-    }
-}
-
-/// Services that may wait for a disk, or for whoever holds a topic.
-fn serve_slowly(component: &Component, service: Service) -> Result<Served, Refused> {
-    match service {
-        Service::Declare {
-            schema,
-            initial,
-            settings,
-        } => {
-            let opened = component.declare(Declaration {
-                schema: schema.as_slice().into(),
-                initial: initial.as_slice().into(),
-                settings: settings.as_slice().into(),
-            });
-            served(opened, Served::from)
-        }
-        Service::History {
-            topic,
-            before,
-            limit,
-        } => {
-            let found = component.history(HistoryRange {
-                topic: topic.as_str().into(),
-                before,
-                limit,
-            });
-            served(found, |entries| {
-                Served::History(entries.into_iter().map(Into::into).collect())
-            })
-        }
-        Service::Diff { topic, from, to } => {
-            let made = component.diff(DiffRange {
-                topic: topic.as_str().into(),
-                from,
-                to,
-            });
-            match made {
-                RResult::ROk(patch) => Ok(Served::Bytes(patch.into())),
-                RResult::RErr(error) => Err(Refused::Change(Box::new(error.into()))),
-            }
-        }
-        Service::TopicStatus(topic) => {
-            let found = component.topic_status(topic.as_str().into());
-            served(found, |status| Served::Bytes(status.into()))
-        }
-        _ => refuse(closed("the service")),
-    }
-}
-
-fn change(change: &WireChange) -> Change<'_> {
-    Change {
-        op: change.op,
-        dry_run: change.dry_run,
-        generation: change.generation,
-        confirm_s: change.confirm_s,
-        text: ChangeText {
-            pointer: change.pointer.as_str().into(),
-            by: change.by.as_str().into(),
-        },
-        document: change.document.as_slice().into(),
-        expect: change.expect.as_slice().into(),
-    }
-}
-
-fn served<T>(
-    outcome: RResult<T, Failure>,
-    served: impl FnOnce(T) -> Served,
-) -> Result<Served, Refused> {
-    match outcome {
-        RResult::ROk(value) => Ok(served(value)),
-        RResult::RErr(failure) => refuse(failure),
-    }
-}
-
-fn refuse(failure: Failure) -> Result<Served, Refused> {
-    Err(Refused::Failure(failure.into()))
 }

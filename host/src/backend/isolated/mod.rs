@@ -12,6 +12,7 @@ mod output;
 mod parts;
 mod process;
 pub(crate) mod sandbox;
+mod services;
 mod walls;
 mod wire;
 pub(crate) mod worker;
