@@ -159,7 +159,8 @@ fn traced<'a>(setup: &'a Setup, inject: &str) -> TestHost<'a> {
         .unwrap();
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-qq", "-o"])
+        // -D: the host is the child, so that it ends with the test and not with strace alone, which would leave it behind.
+        .args(["-D", "-f", "-qq", "-o"])
         .arg(setup.scratch("strace.log"))
         .args(["-e", &format!("trace={call}"), "-e", inject])
         .arg(artifacts::hotshoe())
