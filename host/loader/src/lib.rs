@@ -36,6 +36,8 @@ mod lock;
 mod machine;
 mod manifest;
 mod map;
+#[cfg(target_os = "linux")]
+mod memfd;
 mod open;
 mod signature;
 mod small;

@@ -189,23 +189,11 @@ pub(crate) fn stage(
 /// A file in memory that nobody can change any more, not even this process.
 #[cfg(target_os = "linux")]
 fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
-    use rustix::{
-        fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
-        io::Errno,
-    };
+    use crate::memfd::sealable;
+    use rustix::fs::{SealFlags, fcntl_add_seals};
     use std::os::unix::ffi::OsStrExt as _;
 
-    /// The kernel's limit, 249 bytes, without its own prefix and ours.
-    const NAME_BYTES_MAX: usize = 200;
-    let name = name.as_bytes();
-    // Debuggers and /proc/self/maps show this name.
-    let shown = [b"hotshoe:", &name[..name.len().min(NAME_BYTES_MAX)]].concat();
-    let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memfd = match memfd_create(&shown[..], sealable | MemfdFlags::NOEXEC_SEAL) {
-        // Before Linux 6.3 that flag is unknown. It only says that nobody can execve the copy; mapping its code is as before.
-        Err(Errno::INVAL) => memfd_create(&shown[..], sealable)?,
-        made => made?,
-    };
+    let memfd = sealable(b"hotshoe:", name.as_bytes())?;
     let mut copy = File::from(memfd);
     copy.write_all(bytes)?;
     fcntl_add_seals(

@@ -9,8 +9,9 @@
 )]
 
 use super::CELLS_LEN;
+use crate::memfd::sealable;
 use rustix::{
-    fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create},
+    fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate},
     io::Errno,
     mm::{MapFlags, ProtFlags, mmap},
 };
@@ -141,16 +142,8 @@ impl EpochPage {
 
 /// A new memory file of that many zero bytes, not sealed yet.
 fn sized(what: &str, name: &str, len_bytes: usize) -> io::Result<OwnedFd> {
-    /// The kernel's limit, 249 bytes, without its own prefix and ours.
-    const NAME_BYTES_MAX: usize = 200;
-    let name = &name.as_bytes()[..name.len().min(NAME_BYTES_MAX)];
-    let shown = [b"hotshoe-", what.as_bytes(), b":", name].concat();
-    let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memfd = match memfd_create(&shown[..], sealable | MemfdFlags::NOEXEC_SEAL) {
-        // Before Linux 6.3 that flag is unknown. It only says that nobody can execve the file.
-        Err(Errno::INVAL) => memfd_create(&shown[..], sealable)?,
-        made => made?,
-    };
+    let prefix = [b"hotshoe-", what.as_bytes(), b":"].concat();
+    let memfd = sealable(&prefix, name.as_bytes())?;
     ftruncate(&memfd, len_bytes as u64)?;
     Ok(memfd)
 }
