@@ -3,30 +3,29 @@
 
 use super::{
     connection::Connection,
-    data::{DataAnswer, DataCall, HEAD_LEN, Head, Kind, WireDocument},
-    frames::Inbox,
+    data::{DataAnswer, DataCall, HEAD_LEN, Head, Kind, LOOK, WireDocument},
+    frames::{Inbox, send_from},
     wire,
 };
-use crate::services::{
-    config::Pin,
-    failure::{closed, failure},
+use crate::{
+    backend::IN_HAND,
+    services::{
+        config::Pin,
+        failure::{closed, failure},
+    },
 };
 use hotshoe_abi::{BatchRef, Failure, OutBatch, failure_kind};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg},
+    net::{RecvFlags, SendFlags},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::IoSlice,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-
-/// How long to look for an answer before the thread sleeps: to be woken costs more than a small batch takes.
-const LOOK: Duration = Duration::from_micros(50);
 
 /// Batches that may be out at once. Two hide the worker's wake-up, eight the scheduler's moods; more only costs memory.
 pub(crate) const WINDOW: usize = 8;
@@ -127,7 +126,7 @@ impl Channel {
     /// Whether the oldest batch that is out has come back.
     pub(crate) fn ended(&mut self) -> bool {
         self.complete() || {
-            let _ = self.read(RecvFlags::DONTWAIT);
+            let _ = self.read();
             self.complete()
         }
     }
@@ -199,24 +198,12 @@ impl Channel {
     /// Writes a message; reads what has come whenever there is no room.
     fn send(&mut self, head: Head, offsets: &[u8], bytes: &[u8]) -> Result<(), Failure> {
         let head = head.encode();
-        let all = [&head[..], offsets, bytes];
-        let len: usize = all.iter().map(|piece| piece.len()).sum();
+        let pieces = [&head[..], offsets, bytes];
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
         let mut sent = 0;
         while sent < len {
-            let mut skip = sent;
-            let mut pieces = Vec::with_capacity(3);
-            for piece in all {
-                let from = skip.min(piece.len());
-                skip -= from;
-                if from < piece.len() {
-                    pieces.push(IoSlice::new(&piece[from..]));
-                }
-            }
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            let none = &mut SendAncillaryBuffer::default();
-            match sendmsg(self.socket.as_fd(), &pieces, none, flags) {
+            match send_from(self.socket.as_fd(), pieces, sent, SendFlags::DONTWAIT) {
                 Ok(more) => sent += more,
-                Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.wait(PollFlags::IN | PollFlags::OUT)?,
                 Err(_) => return Err(self.gone()),
             }
@@ -233,22 +220,25 @@ impl Channel {
         }
         let seen = polled[0].revents();
         if seen.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            self.read(RecvFlags::DONTWAIT)?;
+            self.read()?;
         }
         Ok(())
     }
 
     /// Takes what is there; answers whether anything was.
-    fn read(&mut self, flags: RecvFlags) -> Result<bool, Failure> {
+    fn read(&mut self) -> Result<bool, Failure> {
         let head = Head::decode(self.inbox.arrived()).and_then(|head| match head {
             Some(head) => head.check_answer().map(|()| Some(head)),
             None => Ok(None),
         });
         let wanted = match head {
-            Ok(head) => head.map_or(0, |head| HEAD_LEN + head.tail_len()),
+            Ok(head) => head.map_or(0, |head| head.len()),
             Err(words) => return Err(self.broken(&words)),
         };
-        match self.inbox.read(self.socket.as_fd(), wanted, flags) {
+        match self
+            .inbox
+            .read(self.socket.as_fd(), wanted, RecvFlags::DONTWAIT)
+        {
             Ok(true) => Ok(true),
             Err(Errno::AGAIN) => Ok(false),
             Ok(false) | Err(_) => Err(self.gone()),
@@ -258,22 +248,20 @@ impl Channel {
     /// An answer is there, whole.
     fn complete(&self) -> bool {
         let arrived = self.inbox.arrived();
-        matches!(Head::decode(arrived), Ok(Some(head)) if arrived.len() >= HEAD_LEN + head.tail_len())
+        matches!(Head::decode(arrived), Ok(Some(head)) if arrived.len() >= head.len())
     }
 
     /// Waits for the next answer, which is to that question: questions are answered in order, each once.
     fn answer(&mut self, number: u64) -> Result<DataAnswer, Failure> {
-        if !self.complete() {
-            let begun = Instant::now();
-            while !self.complete() {
-                if self.read(RecvFlags::DONTWAIT)? {
-                    continue;
-                }
-                if begun.elapsed() < self.look {
-                    std::hint::spin_loop();
-                } else {
-                    self.wait(PollFlags::IN)?;
-                }
+        let begun = Instant::now();
+        while !self.complete() {
+            if self.read()? {
+                continue;
+            }
+            if begun.elapsed() < self.look {
+                std::hint::spin_loop();
+            } else {
+                self.wait(PollFlags::IN)?;
             }
         }
         let arrived = self.inbox.arrived();
@@ -286,7 +274,7 @@ impl Channel {
             return Err(self.broken("an answer to another question than is due"));
         }
         let split = HEAD_LEN + head.offsets as usize * 4;
-        let end = HEAD_LEN + head.tail_len();
+        let end = head.len();
         let (offsets, bytes) = (&arrived[HEAD_LEN..split], &arrived[split..end]);
         let answer = match head.kind {
             Kind::Batch => {
@@ -323,7 +311,7 @@ impl Channel {
         let alone = self.connection.batches_out.load(Ordering::Acquire) == 1;
         let in_hand = alone && self.out.front().is_some_and(|number| *number == at);
         Failure {
-            code: if in_hand { "in-hand" } else { "" }.into(),
+            code: if in_hand { IN_HAND } else { "" }.into(),
             ..failure(failure_kind::GONE, self.connection.epitaph())
         }
     }

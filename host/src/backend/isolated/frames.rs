@@ -169,6 +169,23 @@ pub(crate) fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::
     Ok(())
 }
 
+/// Sends what the socket takes of several pieces, as one message, from byte `sent` of all of them on; answers how many bytes.
+pub(crate) fn send_from(
+    socket: BorrowedFd<'_>,
+    pieces: [&[u8]; 3],
+    sent: usize,
+    flags: SendFlags,
+) -> rustix::io::Result<usize> {
+    let mut skip = sent;
+    let rest = pieces.map(|piece| {
+        let from = skip.min(piece.len());
+        skip -= from;
+        IoSlice::new(&piece[from..])
+    });
+    let mut none = SendAncillaryBuffer::default();
+    retry(|| sendmsg(socket, &rest, &mut none, flags | SendFlags::NOSIGNAL))
+}
+
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match call() {

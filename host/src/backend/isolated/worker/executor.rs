@@ -3,8 +3,8 @@
 
 use super::{
     super::{
-        data::{DataCall, HEAD_LEN, Head, Kind, WireDocument},
-        frames::Inbox,
+        data::{DataCall, HEAD_LEN, Head, Kind, LOOK, WireDocument},
+        frames::{Inbox, send_from},
         wire::{self, Speaker, WireFailure},
     },
     host::{Sets, WorkerHost},
@@ -26,20 +26,16 @@ use parking_lot::Mutex;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg},
+    net::{RecvFlags, SendFlags},
 };
 use std::{
-    io::IoSlice,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// How long to look for the next question before the thread sleeps.
-const LOOK: Duration = Duration::from_micros(50);
 
 /// See the file.
 pub(super) struct Executor {
@@ -98,7 +94,7 @@ impl Executor {
         loop {
             let arrived = self.inbox.arrived();
             let head = Head::decode(arrived)?;
-            let wanted = head.map_or(0, |head| HEAD_LEN + head.tail_len());
+            let wanted = head.map_or(0, |head| head.len());
             if let Some(head) = head.filter(|_| arrived.len() >= wanted) {
                 return Ok(Some(head));
             }
@@ -122,11 +118,11 @@ impl Executor {
     }
 
     fn tail<'a>(&'a self, head: &Head) -> &'a [u8] {
-        &self.inbox.arrived()[HEAD_LEN..HEAD_LEN + head.tail_len()]
+        &self.inbox.arrived()[HEAD_LEN..head.len()]
     }
 
     fn done_with(&mut self, head: &Head) {
-        self.inbox.take(HEAD_LEN + head.tail_len());
+        self.inbox.take(head.len());
     }
 
     fn documents(&mut self, head: &Head) -> Result<(), String> {
@@ -147,7 +143,7 @@ impl Executor {
         let arrived = self.inbox.arrived();
         self.offsets.resize(head.offsets as usize, 0);
         bytemuck::cast_slice_mut(&mut self.offsets).copy_from_slice(&arrived[HEAD_LEN..split]);
-        let bytes = &arrived[split..HEAD_LEN + head.tail_len()];
+        let bytes = &arrived[split..head.len()];
         let batch = BatchRef {
             epoch: head.epoch,
             task: head.task,
@@ -228,25 +224,12 @@ impl Executor {
         // A question is answered once, however many processes the plugin has made of this one meanwhile.
         self.worker.home.link.end_copy();
         let head = head.encode();
-        let all = [&head[..], offsets, bytes];
-        let len: usize = all.iter().map(|piece| piece.len()).sum();
+        let pieces = [&head[..], offsets, bytes];
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
         let mut sent = 0;
         while sent < len {
-            let mut skip = sent;
-            let mut pieces = Vec::with_capacity(3);
-            for piece in all {
-                let from = skip.min(piece.len());
-                skip -= from;
-                if from < piece.len() {
-                    pieces.push(IoSlice::new(&piece[from..]));
-                }
-            }
-            let none = &mut SendAncillaryBuffer::default();
-            match sendmsg(&self.socket, &pieces, none, SendFlags::NOSIGNAL) {
-                Ok(more) => sent += more,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.to_string()),
-            }
+            sent += send_from(self.socket.as_fd(), pieces, sent, SendFlags::empty())
+                .map_err(|error| error.to_string())?;
         }
         Ok(())
     }
