@@ -17,7 +17,9 @@ pub(crate) mod supervisor;
 pub(crate) struct InstanceId(pub(crate) usize);
 
 /// An executor: 0, 1, ….
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) struct ExecutorId(pub(crate) u32);
 
 /// The parts that a manifest declares.

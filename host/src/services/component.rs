@@ -19,13 +19,12 @@ use hotshoe_abi::{
     Question, Snapshot, Telling, Wait,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{RResult, RSlice, RStr, RString, RVec, Tuple2},
+        std_types::{RResult, RSlice, RStr, RVec, Tuple2},
     },
     failure_kind,
 };
 use parking_lot::Mutex;
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -34,7 +33,9 @@ use std::{
 };
 
 /// What kind of component it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) enum Kind {
     /// The instance itself: for threads that work for no component.
     Instance,
@@ -60,6 +61,12 @@ impl Kind {
             Self::Executor(id) | Self::Processor(id) => Some(id),
             Self::Instance | Self::Driver | Self::Checker => None,
         }
+    }
+
+    /// Where it lives: `driver`, or the executor's number.
+    pub(crate) fn place(self) -> String {
+        self.executor()
+            .map_or_else(|| "driver".to_owned(), |id| id.0.to_string())
     }
 }
 
@@ -279,37 +286,10 @@ fn called_by(caller: &str) -> Caller {
     }
 }
 
-fn text(path: &Path) -> RString {
-    path.to_string_lossy().into_owned().into()
-}
-
 impl Host for Component {
     fn identity(&self) -> Identity {
-        let run = &self.services.run;
-        let resources = match self.kind.executor() {
-            Some(_) => &run.executor_resources,
-            None => &run.driver_resources,
-        };
-        let resources = resources
-            .iter()
-            .map(|(name, addresses)| {
-                let addresses = addresses
-                    .iter()
-                    .map(|address| address.as_str().into())
-                    .collect();
-                Tuple2(name.as_str().into(), addresses)
-            })
-            .collect();
-        Identity {
-            instance: self.instance.name.as_str().into(),
-            component: self.kind.component().into(),
-            executor: self.executor.as_str().into(),
-            run_id: run.id.as_str().into(),
-            hostname: run.hostname.as_str().into(),
-            run_dir: text(&run.run_dir),
-            state_dir: text(&run.state_dir),
-            resources,
-        }
+        let run = self.services.run.data();
+        run.identity(&self.instance.name, self.kind)
     }
 
     fn log(&self, record: LogRecord<'_>) {

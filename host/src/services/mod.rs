@@ -15,10 +15,13 @@ pub(crate) mod then;
 pub(crate) mod watch;
 
 use crate::machine::{InstanceId, supervisor::Event};
+use component::Kind;
+use hotshoe_abi::{Identity, abi_stable::std_types::Tuple2};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
 
@@ -35,6 +38,56 @@ pub(crate) struct Run {
     pub(crate) recover: config::Recover,
     pub(crate) driver_resources: Resources,
     pub(crate) executor_resources: Resources,
+}
+
+impl Run {
+    /// As every component is told it.
+    pub(crate) fn data(&self) -> RunData {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        RunData {
+            id: self.id.clone(),
+            hostname: self.hostname.clone(),
+            run_dir: text(&self.run_dir),
+            state_dir: text(&self.state_dir),
+            driver_resources: self.driver_resources.clone(),
+            executor_resources: self.executor_resources.clone(),
+        }
+    }
+}
+
+/// What every component is told of its run: text, for it crosses to workers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct RunData {
+    id: String,
+    hostname: String,
+    run_dir: String,
+    state_dir: String,
+    driver_resources: Resources,
+    executor_resources: Resources,
+}
+
+impl RunData {
+    /// Who a component is, as its context says it.
+    pub(crate) fn identity(&self, instance: &str, kind: Kind) -> Identity {
+        let resources = match kind.executor() {
+            Some(_) => &self.executor_resources,
+            None => &self.driver_resources,
+        };
+        let resources = resources.iter().map(|(name, addresses)| {
+            let addresses = addresses.iter().map(|address| address.as_str().into());
+            Tuple2(name.as_str().into(), addresses.collect())
+        });
+        Identity {
+            instance: instance.into(),
+            component: kind.component().into(),
+            executor: kind.place().into(),
+            run_id: self.id.as_str().into(),
+            hostname: self.hostname.as_str().into(),
+            run_dir: self.run_dir.as_str().into(),
+            state_dir: self.state_dir.as_str().into(),
+            resources: resources.collect(),
+        }
+    }
 }
 
 /// Everything that components share.
@@ -86,7 +139,7 @@ pub(crate) struct InstanceInfo {
 }
 
 /// How long each kind of call may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Deadlines {
     pub(crate) init: std::time::Duration,
     pub(crate) receive: std::time::Duration,

@@ -1,6 +1,9 @@
 //! A checker's thread. Whatever goes wrong in here refuses the change; nothing that goes wrong lets one pass.
 
-use super::{Done, Shared, spawn};
+use super::{
+    Done, Shared,
+    part_thread::{Thread, Way},
+};
 use crate::{
     backend::code::CheckerPart,
     error::ExitCode,
@@ -9,17 +12,13 @@ use crate::{
         component::Kind,
         config::{Proposal, VerdictTo},
         failure::closed,
-        message::{Item, Mailbox},
-        watch::{Method, Watch},
+        message::Item,
+        watch::Method,
     },
 };
 use hotshoe_abi::{Failure, Veto, failure_kind};
-use parking_lot::Mutex;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -30,73 +29,43 @@ enum Order {
 }
 
 /// The way to a checker's thread.
-pub(super) struct CheckerThread {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox<Order>>,
-    started: Mutex<bool>,
-}
+pub(super) struct CheckerThread(Way<Order>);
 
 impl CheckerThread {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            mailbox: Arc::default(),
-            started: Mutex::new(false),
-        }
+        Self(Way::new(shared))
     }
 
     pub(super) fn init(&self, done: Done<Answer>) {
-        // Again after its process has died: the thread is the same, the part is new.
-        if !std::mem::replace(&mut *self.started.lock(), true) {
-            let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-            spawn(&self.shared.info.name, "checker", move || {
-                Thread::new(shared, mailbox).run()
-            });
-        }
-        self.mailbox.order(Order::Init(done));
+        self.0.start("checker", Checker::run);
+        self.0.mailbox.order(Order::Init(done));
     }
 
     pub(super) fn check(&self, proposal: Proposal, verdict_to: VerdictTo) {
-        if !*self.started.lock() {
+        if !*self.0.started.lock() {
             verdict_to(Err(closed(&format!(
                 "the checker of plugin `{}`",
-                self.shared.info.name
+                self.0.shared.info.name
             ))));
             return;
         }
         // Nobody waits for the verdict after this, so it need not be found.
-        let until = Instant::now() + self.shared.info.deadlines.check;
-        self.mailbox
+        let until = Instant::now() + self.0.shared.info.deadlines.check;
+        self.0
+            .mailbox
             .order(Order::Check(proposal, until, verdict_to));
     }
 
     pub(super) fn close(&self) {
-        if std::mem::take(&mut *self.started.lock()) {
-            self.mailbox.order(Order::End);
+        if std::mem::take(&mut *self.0.started.lock()) {
+            self.0.mailbox.order(Order::End);
         }
     }
 }
 
-struct Thread {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox<Order>>,
-    watch: Arc<Watch>,
-    closed: Arc<AtomicBool>,
-    checker: Option<Box<dyn CheckerPart>>,
-}
+type Checker = Thread<Order, Box<dyn CheckerPart>>;
 
-impl Thread {
-    fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox<Order>>) -> Self {
-        let watch = shared.services.watches.add(&shared.info, "checker", None);
-        Self {
-            shared,
-            mailbox,
-            watch,
-            closed: Arc::default(),
-            checker: None,
-        }
-    }
-
+impl Checker {
     fn run(mut self) {
         loop {
             match self.mailbox.take() {
@@ -126,16 +95,16 @@ impl Thread {
         let mut checker = self.shared.code.checker()?;
         let host = self
             .shared
-            .component(Kind::Checker, "driver", &self.closed, Some(&self.watch));
+            .component(Kind::Checker, &self.closed, Some(&self.watch));
         let (outcome, _) = self.watch.during(Method::Init, || checker.init(host));
-        outcome.map(|()| self.checker = Some(checker))
+        outcome.map(|()| self.part = Some(checker))
     }
 
     fn check(&mut self, proposal: &Proposal) -> Result<Option<Veto>, Failure> {
-        if self.checker.is_none() {
+        if self.part.is_none() {
             self.make()?;
         }
-        let Some(checker) = self.checker.as_mut() else {
+        let Some(checker) = self.part.as_mut() else {
             return Err(closed("the checker"));
         };
         let (outcome, overran) = self.watch.during(Method::Check, || checker.check(proposal));
@@ -155,7 +124,7 @@ impl Thread {
                     failure.message
                 );
             }
-            self.checker = None;
+            self.part = None;
         }
         outcome
     }

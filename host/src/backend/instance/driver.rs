@@ -1,6 +1,9 @@
 //! A driver's thread: takes orders and mail out of one mailbox, in order, and makes every call of that driver.
 
-use super::{Done, Shared, spawn};
+use super::{
+    Done, Shared,
+    part_thread::{Thread, Way},
+};
 use crate::{
     backend::code::DriverPart,
     error::ExitCode,
@@ -8,17 +11,13 @@ use crate::{
     services::{
         component::Kind,
         failure::failure,
-        message::{Item, Mail, Mailbox, bounded_reply},
-        watch::{Method, Watch},
+        message::{Item, Mail, bounded_reply},
+        watch::Method,
     },
 };
 use hotshoe_abi::{Failure, failure_kind};
-use parking_lot::Mutex;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -29,48 +28,34 @@ enum Order {
 }
 
 /// The way to a driver's thread. The thread starts with the first init and ends with the shutdown.
-pub(super) struct DriverThread {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox<Order>>,
-    started: Mutex<bool>,
-}
+pub(super) struct DriverThread(Way<Order>);
 
 impl DriverThread {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            mailbox: Arc::default(),
-            started: Mutex::new(false),
-        }
+        Self(Way::new(shared))
     }
 
     pub(super) fn init(&self, done: Done<Answer>) {
-        let mut started = self.started.lock();
-        if !std::mem::replace(&mut *started, true) {
-            let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-            spawn(&self.shared.info.name, "driver", move || {
-                Thread::new(shared, mailbox).run()
-            });
-        }
-        self.mailbox.order(Order::Init(done));
+        self.0.start("driver", Driver::run);
+        self.0.mailbox.order(Order::Init(done));
     }
 
     pub(super) fn register_metrics(&self, done: Done<Answer>) {
-        self.mailbox.order(Order::RegisterMetrics(done));
+        self.0.mailbox.order(Order::RegisterMetrics(done));
     }
 
     pub(super) fn shutdown(&self, done: Done<Answer>) {
-        self.mailbox.close_with(Order::Shutdown(done));
+        self.0.mailbox.close_with(Order::Shutdown(done));
     }
 
     pub(super) fn deliver(&self, mail: Mail) -> Result<(), Failure> {
-        self.mailbox.deliver(&self.shared.info.name, mail)
+        self.0.mailbox.deliver(&self.0.shared.info.name, mail)
     }
 
     /// Its process has died: what waits is not for the next one.
     pub(super) fn died(&self, how: &str) {
-        for mail in self.mailbox.gone() {
-            self.shared.counted(|counts| &counts.dropped);
+        for mail in self.0.mailbox.gone() {
+            self.0.shared.counted(|counts| &counts.dropped);
             if let Some(reply) = mail.reply {
                 reply(Err(failure(failure_kind::GONE, how)));
             }
@@ -78,32 +63,15 @@ impl DriverThread {
     }
 
     pub(super) fn retire(&self) {
-        for _ in self.mailbox.close() {
-            self.shared.counted(|counts| &counts.dropped);
+        for _ in self.0.mailbox.close() {
+            self.0.shared.counted(|counts| &counts.dropped);
         }
     }
 }
 
-struct Thread {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox<Order>>,
-    watch: Arc<Watch>,
-    closed: Arc<AtomicBool>,
-    driver: Option<Box<dyn DriverPart>>,
-}
+type Driver = Thread<Order, Box<dyn DriverPart>>;
 
-impl Thread {
-    fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox<Order>>) -> Self {
-        let watch = shared.services.watches.add(&shared.info, "driver", None);
-        Self {
-            shared,
-            mailbox,
-            watch,
-            closed: Arc::default(),
-            driver: None,
-        }
-    }
-
+impl Driver {
     fn run(mut self) {
         loop {
             match self.mailbox.take() {
@@ -117,7 +85,7 @@ impl Thread {
                 }
                 Item::Order(Order::RegisterMetrics(done)) => {
                     let (outcome, _) = self.watch.during(Method::RegisterMetrics, || {
-                        call(&mut self.driver, |driver| driver.register_metrics())
+                        call(&mut self.part, |driver| driver.register_metrics())
                     });
                     done(outcome.map(|()| Answer::Done).map_err(|failure| {
                         self.shared
@@ -143,7 +111,7 @@ impl Thread {
         let mut driver = self.shared.code.driver()?;
         let host = self
             .shared
-            .component(Kind::Driver, "driver", &self.closed, Some(&self.watch));
+            .component(Kind::Driver, &self.closed, Some(&self.watch));
         self.shared.initializing.store(true, Ordering::Release);
         let (outcome, _) = self.watch.during(Method::Init, || driver.init(host));
         self.shared.initializing.store(false, Ordering::Release);
@@ -153,7 +121,7 @@ impl Thread {
                     .into_iter()
                     .map(|pair| (pair.0.into_string(), pair.1.into_string()));
                 *self.shared.extra.lock() = pairs.collect();
-                self.driver = Some(driver);
+                self.part = Some(driver);
                 self.mailbox.open();
                 Ok(Answer::Done)
             }
@@ -170,13 +138,13 @@ impl Thread {
         let late = mail
             .deadline
             .is_some_and(|deadline| deadline <= Instant::now());
-        if late || self.driver.is_none() {
+        if late || self.part.is_none() {
             self.shared.counted(|counts| &counts.dropped);
             return;
         }
         self.shared.counted(|counts| &counts.delivered);
         let (outcome, overran) = self.watch.during(Method::Receive, || {
-            call(&mut self.driver, |driver| driver.receive(&mail.bytes))
+            call(&mut self.part, |driver| driver.receive(&mail.bytes))
         });
         let outcome = outcome.and_then(|reply| bounded_reply(&self.shared.info.name, reply));
         if overran {
@@ -212,11 +180,11 @@ impl Thread {
 
     fn shutdown(&mut self) -> Result<Answer, Failure> {
         let (outcome, _) = self.watch.during(Method::Shutdown, || {
-            call(&mut self.driver, |driver| driver.shutdown())
+            call(&mut self.part, |driver| driver.shutdown())
         });
         // Only now: what it logs, counts and changes inside its shutdown still arrives.
         self.closed.store(true, Ordering::Release);
-        self.driver = None;
+        self.part = None;
         outcome.map(|()| Answer::Done)
     }
 }

@@ -90,9 +90,7 @@ impl Parts {
             None => Arc::clone(self.processor_watch.insert(self.watch("processor"))),
         };
         let kind = Kind::Processor(self.id);
-        let host = self
-            .shared
-            .component(kind, &self.name, &self.closed, Some(&watch));
+        let host = self.shared.component(kind, &self.closed, Some(&watch));
         // The factory is the author's code as well: it may hang like any other.
         let (outcome, _) = watch.during(Method::Init, || {
             self.in_this_life(|| {
@@ -153,9 +151,7 @@ impl ExecutorParts for Parts {
         }
         let watch = self.watch("executor");
         let kind = Kind::Executor(self.id);
-        let host = self
-            .shared
-            .component(kind, &self.name, &self.closed, Some(&watch));
+        let host = self.shared.component(kind, &self.closed, Some(&watch));
         let extra: Pairs = {
             let extra = self.shared.extra.lock();
             extra

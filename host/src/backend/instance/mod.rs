@@ -5,6 +5,7 @@
 mod checker;
 mod driver;
 mod executor;
+mod part_thread;
 mod settings;
 
 pub(crate) use self::settings::Settings;
@@ -113,7 +114,6 @@ impl Shared {
     fn component(
         &self,
         kind: Kind,
-        executor: &str,
         closed: &Arc<AtomicBool>,
         watch: Option<&Arc<Watch>>,
     ) -> Component {
@@ -121,7 +121,7 @@ impl Shared {
             services: Arc::clone(&self.services),
             instance: Arc::clone(&self.info),
             kind,
-            executor: executor.to_owned(),
+            executor: kind.place(),
             closed: Arc::clone(closed),
             watch: watch.cloned(),
             initializing: Arc::clone(&self.initializing),
@@ -147,7 +147,7 @@ impl Shared {
 
     fn create(&self) -> Result<Answer, Problem> {
         let closed = Arc::new(AtomicBool::new(false));
-        let host = self.component(Kind::Instance, "driver", &closed, None);
+        let host = self.component(Kind::Instance, &closed, None);
         match self.code.create(&self.settings.value.to_string(), host) {
             Ok(()) => Ok(Answer::Done),
             Err(failure) if failure.kind == failure_kind::DECLINED => {

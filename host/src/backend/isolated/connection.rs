@@ -7,9 +7,14 @@ use super::{
     outbox::{Outbox, Unsent},
     process::Process,
     sandbox::Enforced,
-    wire::{self, Call, Returned, Speaker, ToHost, ToWorker, WireFailure, WireProblem},
+    wire::{self, Call, Returned, ToHost, ToWorker, WireFailure, WireProblem},
 };
-use crate::services::{InstanceInfo, Services, component::Component, failure::failure, foreign};
+use crate::services::{
+    InstanceInfo, Services,
+    component::{Component, Kind},
+    failure::failure,
+    foreign,
+};
 use hotshoe_abi::{Failure, failure_kind};
 use hotshoe_loader::CellRegion;
 use parking_lot::{Condvar, Mutex};
@@ -51,7 +56,7 @@ pub(crate) struct Connection {
     outbox: Outbox,
     waiting: Mutex<Waiting>,
     next_call: AtomicU64,
-    pub(super) components: Mutex<BTreeMap<Speaker, Arc<Component>>>,
+    pub(super) components: Mutex<BTreeMap<Kind, Arc<Component>>>,
     /// Calls of the plugin's into the host that are under way, and their bytes.
     pub(super) asks: AtomicUsize,
     pub(super) asked_bytes: AtomicUsize,
@@ -115,14 +120,13 @@ impl Connection {
         info: &Arc<InstanceInfo>,
         services: &Arc<Services>,
         region: &Arc<CellRegion>,
-        socket: &Arc<OwnedFd>,
         process: Process,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let (slow, jobs) = mpsc::channel();
         let connection = Self {
             info: Arc::clone(info),
             services: Arc::clone(services),
-            outbox: Outbox::new(Arc::clone(socket)),
+            outbox: Outbox::new(Arc::clone(process.socket())),
             waiting: Mutex::default(),
             next_call: AtomicU64::new(1),
             components: Mutex::default(),
@@ -341,8 +345,9 @@ impl Connection {
     }
 
     /// From here on the component's services are asked for in this name.
-    pub(crate) fn enter(&self, speaker: Speaker, component: Component) {
-        let before = self.components.lock().insert(speaker, Arc::new(component));
+    pub(crate) fn enter(&self, component: Component) {
+        let (kind, component) = (component.kind, Arc::new(component));
+        let before = self.components.lock().insert(kind, component);
         // Not under the lock: to leave is a call into the services.
         drop(before);
     }

@@ -23,7 +23,7 @@ use self::{
     connection::{Connection, Death, Unopened},
     parts::Shared,
     sandbox::{Enforced, LimitsSpec, SandboxSpec, cgroup::Cage},
-    wire::{Call, DeadlineData, LibraryData, Returned, RunData, Speaker, Start, WireProblem},
+    wire::{Call, LibraryData, Returned, Start, WireProblem},
 };
 use super::code::{CheckerPart, Code, DriverPart, ExecutorPart, ProcessorPart};
 use crate::{
@@ -135,7 +135,6 @@ impl Isolated {
     }
 
     fn start(&self, verified: &Verified, limits: LimitsSpec) -> Start {
-        let (run, deadlines) = (&self.services.run, &self.info.deadlines);
         let mut sandbox = self.launch.sandbox.clone();
         if let (SandboxSpec::Walled(walls), Some(folder)) =
             (&mut sandbox, verified.staged.file().and_then(Path::parent))
@@ -145,22 +144,8 @@ impl Isolated {
         }
         Start {
             instance: self.info.name.clone(),
-            run: RunData {
-                id: run.id.clone(),
-                hostname: run.hostname.clone(),
-                run_dir: run.run_dir.to_string_lossy().into_owned(),
-                state_dir: run.state_dir.to_string_lossy().into_owned(),
-                driver_resources: run.driver_resources.clone(),
-                executor_resources: run.executor_resources.clone(),
-            },
-            deadlines: DeadlineData {
-                init: deadlines.init,
-                receive: deadlines.receive,
-                hook: deadlines.hook,
-                process: deadlines.process,
-                check: deadlines.check,
-                shutdown: deadlines.shutdown,
-            },
+            run: self.services.run.data(),
+            deadlines: self.info.deadlines,
             library: LibraryData {
                 path: verified.path.to_string_lossy().into_owned(),
                 copy: verified
@@ -200,9 +185,7 @@ impl Isolated {
             .map_err(|error| self.not_started(&error))?;
         let limits = cage.attach(process.id());
         process.keep(cage);
-        let socket = Arc::clone(process.socket());
-        let (connection, jobs) =
-            Connection::new(&self.info, &self.services, &self.region, &socket, process);
+        let (connection, jobs) = Connection::new(&self.info, &self.services, &self.region, process);
         let (services, id) = (Arc::clone(&self.services), self.info.id);
         let (crashes, name) = (self.crashes.clone(), self.info.name.clone());
         let died = move |connection: &Arc<Connection>, death: &Death| {
@@ -343,7 +326,7 @@ impl Code for Isolated {
 
     fn create(&self, settings: &str, host: Component) -> Result<(), Failure> {
         let connection = self.life()?;
-        connection.enter(Speaker::Instance, host);
+        connection.enter(host);
         connection.call(Call::Create(settings.to_owned())).map(drop)
     }
 
@@ -356,8 +339,7 @@ impl Code for Isolated {
     }
 
     fn executor(&self, id: ExecutorId) -> Result<Box<dyn ExecutorPart>, Failure> {
-        let channel = self.channel(id)?;
-        Ok(Box::new(parts::Executor { channel, id: id.0 }))
+        Ok(Box::new(parts::Executor(self.channel(id)?)))
     }
 
     fn life(&self) -> u64 {
@@ -366,8 +348,7 @@ impl Code for Isolated {
     }
 
     fn processor(&self, id: ExecutorId) -> Result<Box<dyn ProcessorPart>, Failure> {
-        let channel = self.channel(id)?;
-        Ok(Box::new(parts::Processor { channel, id: id.0 }))
+        Ok(Box::new(parts::Processor(self.channel(id)?)))
     }
 
     fn signal(&self, kind: u32, value: u64) {

@@ -4,7 +4,7 @@ use super::{
     channel::{Channel, WINDOW},
     connection::Connection,
     data::DataCall,
-    wire::{Call, Proposed, Returned, Speaker},
+    wire::{Call, Proposed, Returned},
 };
 use crate::{
     backend::code::{CheckerPart, DriverPart, ExecutorPart, ProcessorPart},
@@ -35,7 +35,7 @@ impl Driver {
 
 impl DriverPart for Driver {
     fn init(&mut self, host: Component) -> Result<Pairs, Failure> {
-        self.0.enter(Speaker::Driver, host);
+        self.0.enter(host);
         match self.0.call(Call::InitDriver)? {
             Returned::Pairs(pairs) => {
                 let pairs = pairs.into_iter();
@@ -67,7 +67,7 @@ pub(super) struct Checker(pub(super) Arc<Connection>);
 
 impl CheckerPart for Checker {
     fn init(&mut self, host: Component) -> Result<(), Failure> {
-        self.0.enter(Speaker::Checker, host);
+        self.0.enter(host);
         match self.0.call(Call::InitChecker)? {
             Returned::Nothing => Ok(()),
             _ => Err(odd(&self.0)),
@@ -96,21 +96,18 @@ impl CheckerPart for Checker {
 /// An executor part and a processor of one executor use one socket, from one thread.
 pub(super) type Shared = Arc<Mutex<Channel>>;
 
-pub(super) struct Executor {
-    pub(super) channel: Shared,
-    pub(super) id: u32,
-}
+pub(super) struct Executor(pub(super) Shared);
 
 impl Executor {
     fn call(&self, call: &DataCall) -> Result<(), Failure> {
-        self.channel.lock().call(call)
+        self.0.lock().call(call)
     }
 }
 
 impl ExecutorPart for Executor {
     fn init(&mut self, host: Component, extra: Pairs) -> Result<(), Failure> {
-        let mut channel = self.channel.lock();
-        channel.connection().enter(Speaker::Executor(self.id), host);
+        let mut channel = self.0.lock();
+        channel.connection().enter(host);
         channel.call(&DataCall::InitExecutor(plain(extra)))
     }
 
@@ -142,29 +139,24 @@ fn plain(pairs: Pairs) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(super) struct Processor {
-    pub(super) channel: Shared,
-    pub(super) id: u32,
-}
+pub(super) struct Processor(pub(super) Shared);
 
 impl ProcessorPart for Processor {
     fn init(&mut self, host: Component) -> Result<(), Failure> {
-        let mut channel = self.channel.lock();
+        let mut channel = self.0.lock();
         let extra = host.extra.lock().clone();
-        channel
-            .connection()
-            .enter(Speaker::Processor(self.id), host);
+        channel.connection().enter(host);
         channel.call(&DataCall::InitProcessor(extra))
     }
 
     fn process(&mut self, batch: BatchRef<'_>, out: &mut OutBatch) -> Result<(), Failure> {
-        let mut channel = self.channel.lock();
+        let mut channel = self.0.lock();
         channel.begin(&batch)?;
         channel.end(out)
     }
 
     fn finish(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        self.channel.lock().finish(out)
+        self.0.lock().finish(out)
     }
 
     fn window(&self) -> usize {
@@ -172,21 +164,21 @@ impl ProcessorPart for Processor {
     }
 
     fn begin(&mut self, batch: BatchRef<'_>) -> Result<(), Failure> {
-        self.channel.lock().begin(&batch)
+        self.0.lock().begin(&batch)
     }
 
     fn ended(&mut self) -> bool {
-        self.channel.lock().ended()
+        self.0.lock().ended()
     }
 
     fn end(&mut self, out: &mut OutBatch) -> Result<(), Failure> {
-        self.channel.lock().end(out)
+        self.0.lock().end(out)
     }
 }
 
 impl Drop for Processor {
     fn drop(&mut self) {
         // A worker that is gone has dropped it already.
-        let _ = self.channel.lock().call(&DataCall::DropProcessor);
+        let _ = self.0.lock().call(&DataCall::DropProcessor);
     }
 }

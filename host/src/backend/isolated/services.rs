@@ -4,10 +4,10 @@
 
 use super::{
     connection::{Asked, Connection, LAST_LINE_BYTES_MAX},
-    wire::{Refused, Served, Service, Speaker, ToWorker, Told, WireChange},
+    wire::{Refused, Served, Service, ToWorker, Told, WireChange},
 };
 use crate::services::{
-    component::Component,
+    component::{Component, Kind},
     failure::{closed, failure},
     foreign,
 };
@@ -24,16 +24,14 @@ const ASKS_MAX: usize = 1024;
 const ASKED_BYTES_MAX: usize = 256 << 20;
 
 impl Connection {
-    pub(super) fn component(&self, speaker: Speaker) -> Option<Arc<Component>> {
+    pub(super) fn component(&self, kind: Kind) -> Option<Arc<Component>> {
         let components = self.components.lock();
-        let found = components.get(&speaker);
-        found
-            .or_else(|| components.get(&Speaker::Instance))
-            .cloned()
+        let found = components.get(&kind);
+        found.or_else(|| components.get(&Kind::Instance)).cloned()
     }
 
-    pub(super) fn told(&self, speaker: Speaker, told: Told) {
-        let Some(component) = self.component(speaker) else {
+    pub(super) fn told(&self, kind: Kind, told: Told) {
+        let Some(component) = self.component(kind) else {
             return;
         };
         match told {
@@ -82,7 +80,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn asked(self: &Arc<Self>, id: Asked, speaker: Speaker, service: Service) {
+    pub(super) fn asked(self: &Arc<Self>, id: Asked, kind: Kind, service: Service) {
         let calls = self.asks.fetch_add(1, Ordering::AcqRel);
         let bytes = self.asked_bytes.fetch_add(id.1, Ordering::AcqRel);
         if calls >= ASKS_MAX || bytes > 0 && bytes + id.1 > ASKED_BYTES_MAX {
@@ -90,7 +88,7 @@ impl Connection {
                 format!("{calls} calls into the host are under way already, with {bytes} bytes");
             return self.answer(id, refuse(failure(failure_kind::FULL, text)));
         }
-        let Some(component) = self.component(speaker) else {
+        let Some(component) = self.component(kind) else {
             return self.answer(id, refuse(closed("the component")));
         };
         match service {
@@ -129,12 +127,7 @@ impl Connection {
                     first: u32::try_from(first).unwrap_or(u32::MAX),
                     len: u32::try_from(len).unwrap_or(0),
                 };
-                self.answer(
-                    id,
-                    place
-                        .map(cells)
-                        .map_err(|failure| Refused::Failure(failure.into())),
-                );
+                self.answer(id, place.map(cells).map_err(Refused::from));
             }
             Service::Ask {
                 to,
@@ -153,10 +146,7 @@ impl Connection {
                     &question,
                     Box::new(move |answer| {
                         let answer = answer.map(Served::Bytes);
-                        connection.answer(
-                            id,
-                            answer.map_err(|failure| Refused::Failure(failure.into())),
-                        );
+                        connection.answer(id, answer.map_err(Refused::from));
                     }),
                 );
             }
@@ -174,10 +164,7 @@ impl Connection {
                             });
                             Served::Applied(answers.collect())
                         });
-                        connection.answer(
-                            id,
-                            applied.map_err(|failure| Refused::Failure(failure.into())),
-                        );
+                        connection.answer(id, applied.map_err(Refused::from));
                     }),
                 );
             }
@@ -196,74 +183,65 @@ impl Connection {
                     &wait,
                     Box::new(move |generation| {
                         let generation = generation.map(Served::Number);
-                        connection.answer(
-                            id,
-                            generation.map_err(|failure| Refused::Failure(failure.into())),
-                        );
+                        connection.answer(id, generation.map_err(Refused::from));
                     }),
                 );
             }
-            slow @ (Service::Declare { .. }
-            | Service::History { .. }
-            | Service::Diff { .. }
-            | Service::TopicStatus(_)) => {
-                let connection = Arc::clone(self);
-                let job = Box::new(move || {
-                    let outcome = serve_slowly(&component, slow);
-                    connection.answer(id, outcome);
+            Service::Declare {
+                schema,
+                initial,
+                settings,
+            } => self.slowly(id, move || {
+                let opened = component.declare(Declaration {
+                    schema: schema.as_slice().into(),
+                    initial: initial.as_slice().into(),
+                    settings: settings.as_slice().into(),
                 });
-                // The receiver lives as long as this connection does.
-                let _ = self.slow.send(job);
-            }
-        }
-    }
-}
-
-/// Services that may wait for a disk, or for whoever holds a topic.
-fn serve_slowly(component: &Component, service: Service) -> Result<Served, Refused> {
-    match service {
-        Service::Declare {
-            schema,
-            initial,
-            settings,
-        } => {
-            let opened = component.declare(Declaration {
-                schema: schema.as_slice().into(),
-                initial: initial.as_slice().into(),
-                settings: settings.as_slice().into(),
-            });
-            served(opened, Served::from)
-        }
-        Service::History {
-            topic,
-            before,
-            limit,
-        } => {
-            let found = component.history(HistoryRange {
-                topic: topic.as_str().into(),
+                served(opened, Served::from)
+            }),
+            Service::History {
+                topic,
                 before,
                 limit,
-            });
-            served(found, |entries| {
-                Served::History(entries.into_iter().map(Into::into).collect())
-            })
+            } => self.slowly(id, move || {
+                let found = component.history(HistoryRange {
+                    topic: topic.as_str().into(),
+                    before,
+                    limit,
+                });
+                served(found, |entries| {
+                    Served::History(entries.into_iter().map(Into::into).collect())
+                })
+            }),
+            Service::Diff { topic, from, to } => self.slowly(id, move || {
+                let made = component.diff(DiffRange {
+                    topic: topic.as_str().into(),
+                    from,
+                    to,
+                });
+                match made {
+                    RResult::ROk(patch) => Ok(Served::Bytes(patch.into())),
+                    RResult::RErr(error) => Err(Refused::Change(Box::new(error.into()))),
+                }
+            }),
+            Service::TopicStatus(topic) => self.slowly(id, move || {
+                let found = component.topic_status(topic.as_str().into());
+                served(found, |status| Served::Bytes(status.into()))
+            }),
         }
-        Service::Diff { topic, from, to } => {
-            let made = component.diff(DiffRange {
-                topic: topic.as_str().into(),
-                from,
-                to,
-            });
-            match made {
-                RResult::ROk(patch) => Ok(Served::Bytes(patch.into())),
-                RResult::RErr(error) => Err(Refused::Change(Box::new(error.into()))),
-            }
-        }
-        Service::TopicStatus(topic) => {
-            let found = component.topic_status(topic.as_str().into());
-            served(found, |status| Served::Bytes(status.into()))
-        }
-        _ => refuse(closed("the service")),
+    }
+
+    /// Serves on the thread for what may wait for a disk, or for whoever holds a topic.
+    fn slowly(
+        self: &Arc<Self>,
+        id: Asked,
+        work: impl FnOnce() -> Result<Served, Refused> + Send + 'static,
+    ) {
+        let connection = Arc::clone(self);
+        // The receiver lives as long as this connection does.
+        let _ = self
+            .slow
+            .send(Box::new(move || connection.answer(id, work())));
     }
 }
 
@@ -293,5 +271,5 @@ fn served<T>(
 }
 
 fn refuse(failure: Failure) -> Result<Served, Refused> {
-    Err(Refused::Failure(failure.into()))
+    Err(failure.into())
 }

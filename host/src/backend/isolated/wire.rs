@@ -4,12 +4,12 @@
 
 use super::sandbox::{Enforced, LimitsSpec, SandboxSpec};
 use crate::services::foreign;
+use crate::services::{Deadlines, RunData, component::Kind};
 use hotshoe_abi::{
-    Applied, ChangeError, Failure, HistoryEntry, Identity, Opened, Snapshot, Veto,
-    abi_stable::std_types::{RResult, Tuple2},
+    Applied, ChangeError, Failure, HistoryEntry, Opened, Snapshot, Veto,
+    abi_stable::std_types::RResult,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, time::Duration};
 
 /// What both ends must have in common: the version, and a digest of the source of everything that travels.
 pub(crate) const FINGERPRINT: &str = env!("CARGO_PKG_VERSION");
@@ -18,6 +18,8 @@ pub(crate) const FINGERPRINT: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const WIRE: u64 = {
     let hash = fnv(0xcbf2_9ce4_8422_2325, include_bytes!("wire.rs"));
     let hash = fnv(hash, include_bytes!("sandbox/mod.rs"));
+    let hash = fnv(hash, include_bytes!("../../services/mod.rs"));
+    let hash = fnv(hash, include_bytes!("../../services/component.rs"));
     fnv(hash, include_bytes!("data.rs"))
 };
 
@@ -33,50 +35,17 @@ const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
 /// The longest frame. A declaration with its schema, or 64 values of the largest kind, fit; more is somebody's game.
 pub(crate) const FRAME_LEN_MAX: usize = 80 << 20;
 
-/// Which component of an instance speaks, or is spoken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Speaker {
-    /// The instance itself: threads that work for no component.
-    Instance,
-    Driver,
-    Checker,
-    Executor(u32),
-    Processor(u32),
-}
-
 /// Everything that a worker needs to know before it opens its library. Descriptors come with it: the cells, the epoch page,
 /// and the library's copy where it is in memory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
     pub(crate) instance: String,
     pub(crate) run: RunData,
-    pub(crate) deadlines: DeadlineData,
+    pub(crate) deadlines: Deadlines,
     pub(crate) library: LibraryData,
     pub(crate) log_level: u32,
     pub(crate) sandbox: SandboxSpec,
     pub(crate) limits: LimitsSpec,
-}
-
-/// What is the same for every component of a run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct RunData {
-    pub(crate) id: String,
-    pub(crate) hostname: String,
-    pub(crate) run_dir: String,
-    pub(crate) state_dir: String,
-    pub(crate) driver_resources: BTreeMap<String, Vec<String>>,
-    pub(crate) executor_resources: BTreeMap<String, Vec<String>>,
-}
-
-/// How long each kind of call may take.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct DeadlineData {
-    pub(crate) init: Duration,
-    pub(crate) receive: Duration,
-    pub(crate) hook: Duration,
-    pub(crate) process: Duration,
-    pub(crate) check: Duration,
-    pub(crate) shutdown: Duration,
 }
 
 /// The copy to open, and what was verified of it.
@@ -134,9 +103,9 @@ pub(crate) enum ToHost {
     Opened(Result<Enforced, Box<WireProblem>>),
     Returned(u64, Result<Returned, WireFailure>),
     /// Is answered by [`ToWorker::Served`].
-    Ask(u64, Speaker, Service),
+    Ask(u64, Kind, Service),
     /// Is not answered.
-    Tell(Speaker, Told),
+    Tell(Kind, Told),
 }
 
 /// What a call came to.
@@ -363,17 +332,6 @@ pub(crate) struct TooLong {
     pub(crate) len: usize,
 }
 
-impl From<Failure> for WireFailure {
-    fn from(failure: Failure) -> Self {
-        Self {
-            kind: failure.kind,
-            code: failure.code.into(),
-            message: failure.message.into(),
-            fix: failure.fix.into(),
-        }
-    }
-}
-
 impl WireFailure {
     /// As a plugin's word, whatever its worker says: bounded, and no claim of the host's own.
     pub(crate) fn of_plugin(self) -> Failure {
@@ -384,54 +342,33 @@ impl WireFailure {
     }
 }
 
-impl From<WireFailure> for Failure {
-    fn from(failure: WireFailure) -> Self {
-        Self {
-            kind: failure.kind,
-            code: failure.code.into(),
-            message: failure.message.into(),
-            fix: failure.fix.into(),
+/// A type of the ABI's and the one that travels for it, member for member, both ways.
+macro_rules! mirror {
+    ($($abi:ident = $wire:ident { $($member:ident),* };)*) => {$(
+        impl From<$abi> for $wire {
+            fn from(value: $abi) -> Self {
+                Self { $($member: value.$member.into()),* }
+            }
         }
-    }
+
+        impl From<$wire> for $abi {
+            fn from(value: $wire) -> Self {
+                Self { $($member: value.$member.into()),* }
+            }
+        }
+    )*};
 }
 
-impl From<Snapshot> for WireSnapshot {
-    fn from(snapshot: Snapshot) -> Self {
-        Self {
-            epoch: snapshot.epoch,
-            generation: snapshot.generation,
-            document: snapshot.document.into(),
-        }
-    }
+mirror! {
+    Failure = WireFailure { kind, code, message, fix };
+    Snapshot = WireSnapshot { epoch, generation, document };
+    HistoryEntry = WireHistory { generation, item, document };
+    Applied = WireApplied { changed, durable, generation, parent, op, document, touched, patch, confirm };
 }
 
-impl From<WireSnapshot> for Snapshot {
-    fn from(snapshot: WireSnapshot) -> Self {
-        Self {
-            epoch: snapshot.epoch,
-            generation: snapshot.generation,
-            document: snapshot.document.into(),
-        }
-    }
-}
-
-impl From<HistoryEntry> for WireHistory {
-    fn from(entry: HistoryEntry) -> Self {
-        Self {
-            generation: entry.generation,
-            item: entry.item.into(),
-            document: entry.document.into(),
-        }
-    }
-}
-
-impl From<WireHistory> for HistoryEntry {
-    fn from(entry: WireHistory) -> Self {
-        Self {
-            generation: entry.generation,
-            item: entry.item.into(),
-            document: entry.document.into(),
-        }
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure.into())
     }
 }
 
@@ -442,38 +379,6 @@ impl From<Opened> for Served {
             recovered: opened.recovered,
             durable: opened.durable,
             store: opened.store.into(),
-        }
-    }
-}
-
-impl From<Applied> for WireApplied {
-    fn from(applied: Applied) -> Self {
-        Self {
-            changed: applied.changed,
-            durable: applied.durable,
-            generation: applied.generation,
-            parent: applied.parent,
-            op: applied.op.into(),
-            document: applied.document.into(),
-            touched: applied.touched.into(),
-            patch: applied.patch.into(),
-            confirm: applied.confirm.into(),
-        }
-    }
-}
-
-impl From<WireApplied> for Applied {
-    fn from(applied: WireApplied) -> Self {
-        Self {
-            changed: applied.changed,
-            durable: applied.durable,
-            generation: applied.generation,
-            parent: applied.parent,
-            op: applied.op.into(),
-            document: applied.document.into(),
-            touched: applied.touched.into(),
-            patch: applied.patch.into(),
-            confirm: applied.confirm.into(),
         }
     }
 }
@@ -512,29 +417,5 @@ impl From<WireChangeError> for ChangeError {
 impl From<Veto> for Returned {
     fn from(veto: Veto) -> Self {
         Self::Verdict(Some((veto.pointer.into(), veto.reason.into())))
-    }
-}
-
-impl RunData {
-    /// Who a component is, as its context says it.
-    pub(crate) fn identity(&self, instance: &str, component: &str, executor: &str) -> Identity {
-        let resources = match component {
-            "executor" | "processor" => &self.executor_resources,
-            _ => &self.driver_resources,
-        };
-        let resources = resources.iter().map(|(name, addresses)| {
-            let addresses = addresses.iter().map(|address| address.as_str().into());
-            Tuple2(name.as_str().into(), addresses.collect())
-        });
-        Identity {
-            instance: instance.into(),
-            component: component.into(),
-            executor: executor.into(),
-            run_id: self.id.as_str().into(),
-            hostname: self.hostname.as_str().into(),
-            run_dir: self.run_dir.as_str().into(),
-            state_dir: self.state_dir.as_str().into(),
-            resources: resources.collect(),
-        }
     }
 }

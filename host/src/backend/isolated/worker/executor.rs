@@ -5,7 +5,7 @@ use super::{
     super::{
         data::{DataCall, HEAD_LEN, Head, Kind, LOOK, WireDocument},
         frames::{Inbox, send_from},
-        wire::{self, Speaker, WireFailure},
+        wire::{self, WireFailure},
     },
     host::{Sets, WorkerHost},
     serve::Worker,
@@ -14,6 +14,7 @@ use crate::{
     backend::in_process::handed_out,
     machine::ExecutorId,
     services::{
+        component,
         failure::{closed, failure},
         foreign::taken,
         watch::{Method, Watch},
@@ -299,10 +300,10 @@ impl Executor {
         self.worker.watches.add(&self.worker.info, component, id)
     }
 
-    fn host(&self, speaker: Speaker, watch: &Arc<Watch>) -> WorkerHost {
+    fn host(&self, kind: component::Kind, watch: &Arc<Watch>) -> WorkerHost {
         WorkerHost {
             home: Arc::clone(&self.worker.home),
-            speaker,
+            kind,
             watch: Some(Arc::clone(watch)),
             closed: Arc::clone(&self.closed),
             sets: Some(Arc::clone(&self.sets)),
@@ -318,7 +319,9 @@ impl Executor {
             .map(|(key, value)| Tuple2(key.into(), value.into()))
             .collect();
         let watch = self.watch("executor");
-        let host = self.host(Speaker::Executor(self.id), &watch).boxed();
+        let host = self
+            .host(component::Kind::Executor(ExecutorId(self.id)), &watch)
+            .boxed();
         let (made, _) = watch.during(Method::Init, || {
             let mut executor = self
                 .worker
@@ -332,7 +335,9 @@ impl Executor {
         self.processor = None;
         *self.worker.home.extra.lock() = extra;
         let watch = self.watch("processor");
-        let host = self.host(Speaker::Processor(self.id), &watch).boxed();
+        let host = self
+            .host(component::Kind::Processor(ExecutorId(self.id)), &watch)
+            .boxed();
         let (made, _) = watch.during(Method::Init, || {
             let mut processor = self
                 .worker

@@ -2,10 +2,12 @@
 //! host checks who asks; nothing is decided on this side.
 
 use super::{
-    super::wire::{Refused, RunData, Served, Service, Speaker, Told, WireChange},
+    super::wire::{Refused, Served, Service, Told, WireChange},
     link::Link,
 };
 use crate::services::{
+    RunData,
+    component::Kind,
     failure::{closed, failure},
     foreign::{self, owned},
     watch::Watch,
@@ -51,7 +53,7 @@ pub(super) struct Home {
 /// See the file.
 pub(super) struct WorkerHost {
     pub(super) home: Arc<Home>,
-    pub(super) speaker: Speaker,
+    pub(super) kind: Kind,
     pub(super) watch: Option<Arc<Watch>>,
     /// The component was shut down: services are refused, as the host refuses them once it knows.
     pub(super) closed: Arc<AtomicBool>,
@@ -69,7 +71,7 @@ impl WorkerHost {
             let name = &self.home.instance;
             return Err(closed(&format!("the context of plugin `{name}`")));
         }
-        let answer = self.home.link.ask(self.speaker, service);
+        let answer = self.home.link.ask(self.kind, service);
         answer.map_err(|refused| match refused {
             Refused::Failure(failure) => failure.into(),
             Refused::Change(error) => {
@@ -143,16 +145,7 @@ fn change(change: &Change<'_>) -> WireChange {
 
 impl Host for WorkerHost {
     fn identity(&self) -> Identity {
-        let (component, executor) = match self.speaker {
-            Speaker::Instance => ("", "driver".to_owned()),
-            Speaker::Driver => ("driver", "driver".to_owned()),
-            Speaker::Checker => ("checker", "driver".to_owned()),
-            Speaker::Executor(id) => ("executor", id.to_string()),
-            Speaker::Processor(id) => ("processor", id.to_string()),
-        };
-        self.home
-            .run
-            .identity(&self.home.instance, component, &executor)
+        self.home.run.identity(&self.home.instance, self.kind)
     }
 
     fn log(&self, record: LogRecord<'_>) {
@@ -163,7 +156,7 @@ impl Host for WorkerHost {
             message: log(&record.message),
             fields: log(&record.fields),
         };
-        self.home.link.tell(self.speaker, told);
+        self.home.link.tell(self.kind, told);
     }
 
     fn log_level(&self) -> u32 {
@@ -180,7 +173,7 @@ impl Host for WorkerHost {
                 topic: owned(&topic),
                 generation: snapshot.generation,
             };
-            self.home.link.tell(self.speaker, told);
+            self.home.link.tell(self.kind, told);
             return RResult::ROk(snapshot);
         }
         let service = Service::Snapshot {
@@ -269,7 +262,7 @@ impl Host for WorkerHost {
             violations: RVec::new(),
             retry_after_s: 0,
         };
-        match self.home.link.ask(self.speaker, service) {
+        match self.home.link.ask(self.kind, service) {
             Ok(served) => bytes(served).map_err(refuse).into(),
             Err(Refused::Change(error)) => RResult::RErr((*error).into()),
             Err(Refused::Failure(failure)) => RResult::RErr(refuse(failure.into())),
@@ -288,7 +281,7 @@ impl Host for WorkerHost {
             generation: nack.generation,
             error: foreign::text(&nack.error, foreign::MESSAGE_BYTES_MAX).into_owned(),
         };
-        self.home.link.tell(self.speaker, told);
+        self.home.link.tell(self.kind, told);
     }
 
     fn wait(&self, wait: Wait<'_>) -> RResult<u64, Failure> {

@@ -3,9 +3,9 @@
 
 use super::super::{
     frames::send_all,
-    wire::{self, Refused, Served, Service, Speaker, ToHost, Told},
+    wire::{self, Refused, Served, Service, ToHost, Told},
 };
-use crate::services::failure::closed;
+use crate::services::{component::Kind, failure::closed};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -61,18 +61,18 @@ impl Link {
         Ok(())
     }
 
-    pub(super) fn tell(&self, speaker: Speaker, told: Told) {
+    pub(super) fn tell(&self, kind: Kind, told: Told) {
         // What is too long for a frame is too long for a log.
-        let _ = self.send(&ToHost::Tell(speaker, told));
+        let _ = self.send(&ToHost::Tell(kind, told));
     }
 
     /// Asks for a service and waits for its answer, on the plugin's own thread.
-    pub(super) fn ask(&self, speaker: Speaker, service: Service) -> Result<Served, Refused> {
+    pub(super) fn ask(&self, kind: Kind, service: Service) -> Result<Served, Refused> {
         self.end_copy();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (to, answer) = mpsc::sync_channel(1);
         self.asked.lock().insert(id, to);
-        if let Err(long) = self.send(&ToHost::Ask(id, speaker, service)) {
+        if let Err(long) = self.send(&ToHost::Ask(id, kind, service)) {
             self.asked.lock().remove(&id);
             let text = format!("{} bytes are too long for the host", long.len);
             let failure =

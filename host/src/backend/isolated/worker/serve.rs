@@ -5,7 +5,7 @@ use super::{
     super::{
         frames::Inbox,
         sandbox,
-        wire::{self, Call, Proposed, Returned, Speaker, Start, ToHost, ToWorker, WireProblem},
+        wire::{self, Call, Proposed, Returned, Start, ToHost, ToWorker, WireProblem},
     },
     executor::Executor,
     host::{Home, WorkerHost},
@@ -16,7 +16,8 @@ use crate::{
     backend::{in_process::handed_out, refused},
     machine::InstanceId,
     services::{
-        Deadlines, InstanceInfo,
+        InstanceInfo,
+        component::Kind,
         failure::closed,
         foreign::{self, taken},
         message::bounded_reply,
@@ -131,18 +132,10 @@ fn prepare(
     let map = |what: &str, error: std::io::Error| format!("cannot map the {what}: {error}");
     let region = CellRegion::open(cells).map_err(|error| map("metric cells", error))?;
     let word = EpochPage::open(page).map_err(|error| map("epoch page", error))?;
-    let deadlines = &start.deadlines;
     let info = InstanceInfo {
         id: InstanceId(0),
         name: start.instance.clone(),
-        deadlines: Deadlines {
-            init: deadlines.init,
-            receive: deadlines.receive,
-            hook: deadlines.hook,
-            process: deadlines.process,
-            check: deadlines.check,
-            shutdown: deadlines.shutdown,
-        },
+        deadlines: start.deadlines,
     };
     let home = Home {
         link: Link::new(control, start.log_level),
@@ -315,15 +308,10 @@ impl Worker {
         }
     }
 
-    fn host(
-        &self,
-        speaker: Speaker,
-        watch: Option<&Arc<Watch>>,
-        closed: &Arc<AtomicBool>,
-    ) -> WorkerHost {
+    fn host(&self, kind: Kind, watch: Option<&Arc<Watch>>, closed: &Arc<AtomicBool>) -> WorkerHost {
         WorkerHost {
             home: Arc::clone(&self.home),
-            speaker,
+            kind,
             watch: watch.cloned(),
             closed: Arc::clone(closed),
             sets: None,
@@ -345,9 +333,7 @@ fn load(worker: &Arc<Worker>, call: Call) -> Result<Returned, Failure> {
             Ok(Returned::Text(foreign::owned(&schema)))
         }
         Call::Create(settings) => {
-            let host = worker
-                .host(Speaker::Instance, None, &Arc::default())
-                .boxed();
+            let host = worker.host(Kind::Instance, None, &Arc::default()).boxed();
             let created = taken(module.create()(settings.as_str().into(), host))?;
             let Created { instance, signals } = created;
             *worker.instance.lock() = Some(instance);
@@ -399,7 +385,7 @@ impl Driver {
         self.0 = None;
         let watch = worker.watch("driver");
         let closed = Arc::new(AtomicBool::new(false));
-        let host = worker.host(Speaker::Driver, Some(&watch), &closed).boxed();
+        let host = worker.host(Kind::Driver, Some(&watch), &closed).boxed();
         let mut driver = worker.part(|instance| handed_out("driver", instance.driver()))?;
         let (extra, _) = watch.during(Method::Init, || taken(driver.init(host)));
         let extra: Vec<(String, String)> = extra?
@@ -437,7 +423,7 @@ fn check(
             *checker = None;
             let watch = worker.watch("checker");
             let host = worker
-                .host(Speaker::Checker, Some(&watch), &Arc::default())
+                .host(Kind::Checker, Some(&watch), &Arc::default())
                 .boxed();
             let mut made = worker.part(|instance| handed_out("checker", instance.checker()))?;
             let (outcome, _) = watch.during(Method::Init, || taken(made.init(host)));
