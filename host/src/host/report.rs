@@ -1,6 +1,6 @@
 //! What a host says of itself: status and metrics, read from what others keep.
 
-use super::Host;
+use super::{About, Host};
 use crate::{
     machine::supervisor::{self},
     services::{
@@ -24,6 +24,8 @@ impl Host {
     /// The host at this moment.
     #[must_use]
     pub fn status(&self) -> Status {
+        // Before the snapshot: records of crashes are read from a disk, and the event loop waits for whoever reads the snapshot.
+        let mut workers: Vec<_> = self.backends.iter().map(|one| one.worker()).collect();
         let snapshot = self.snapshot.read();
         let metrics = self.services.metrics.read();
         let instances = self.instances.iter().enumerate().map(|(place, about)| {
@@ -44,7 +46,7 @@ impl Host {
                 endpoints: self.endpoints(&about.name),
                 messages: self.messages(&about.name),
                 hook_errors: about.hook_errors.load(Ordering::Relaxed),
-                worker: self.backends[place].worker(),
+                worker: workers[place].take(),
                 metrics: of_instance
                     .map(|(owner, name, value)| MetricStatus {
                         name: format!("plugin.{}.{name}", about.name),
@@ -128,15 +130,14 @@ impl Host {
     }
 
     fn host_metrics(&self) -> Vec<HostMetric> {
-        let status = self.status();
-        let of_instances = |name, help, read: &dyn Fn(&InstanceStatus) -> u64| HostMetric {
+        let of_instances = |name, help, read: &dyn Fn(&About) -> u64| HostMetric {
             name,
             help,
             counter: true,
-            values: status
+            values: self
                 .instances
                 .iter()
-                .map(|instance| (vec![("plugin", instance.name.clone())], read(instance)))
+                .map(|about| (vec![("plugin", about.name.clone())], read(about)))
                 .collect(),
         };
         let mut metrics = vec![
@@ -150,37 +151,38 @@ impl Host {
                 name: "config_epoch",
                 help: "Number of the newest config set",
                 counter: false,
-                values: vec![(Vec::new(), status.epoch)],
+                values: vec![(Vec::new(), self.services.config.pin().epoch())],
             },
         ];
-        if !status.instances.is_empty() {
+        if !self.instances.is_empty() {
             metrics.extend([
-                of_instances("hook_errors", "Task hooks that failed", &|instance| {
-                    instance.hook_errors
+                of_instances("hook_errors", "Task hooks that failed", &|about| {
+                    about.hook_errors.load(Ordering::Relaxed)
                 }),
                 of_instances(
                     "messages_sent",
                     "Messages accepted for the instance",
-                    &|instance| instance.messages.sent,
+                    &|about| self.messages(&about.name).sent,
                 ),
                 of_instances(
                     "messages_delivered",
                     "Messages handed to a handler",
-                    &|instance| instance.messages.delivered,
+                    &|about| self.messages(&about.name).delivered,
                 ),
                 of_instances(
                     "messages_failed",
                     "Messages whose handler failed",
-                    &|instance| instance.messages.failed,
+                    &|about| self.messages(&about.name).failed,
                 ),
                 of_instances(
                     "messages_dropped",
                     "Messages that no handler was given",
-                    &|instance| instance.messages.dropped,
+                    &|about| self.messages(&about.name).dropped,
                 ),
             ]);
         }
-        if let Some(stream) = status.stream {
+        if let Some(counts) = &self.counts {
+            let stream = stream_status(counts);
             let one = |name, help, value| HostMetric {
                 name,
                 help,
