@@ -293,6 +293,10 @@ impl Connection {
             failure(failure_kind::ERROR, text)
         };
         let (ours, theirs) = super::process::socket_pair().map_err(refused)?;
+        // Where the last life died is none of this one's batches, which are counted from the same number.
+        if let Some(at) = self.region.cells(executor as usize, 1) {
+            at[0].store(0, Ordering::Release);
+        }
         let ours = Arc::new(ours);
         self.channels.lock().insert(executor, Arc::downgrade(&ours));
         self.send(&ToWorker::Executor(executor), vec![theirs])?;
@@ -522,5 +526,41 @@ impl Connection {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{
+        isolated::{Program, Spawner, sandbox::Environment},
+        scripted::{self, Build, Scripted},
+    };
+
+    /// A program that runs until it is killed, and is no worker.
+    fn program() -> Program {
+        Program {
+            executable: Some("/usr/bin/yes".into()),
+            instance: "x".to_owned(),
+            environment: Environment::Whole,
+        }
+    }
+
+    /// What the last life died at says nothing about the next one, whose batches are counted from the same number.
+    #[test]
+    fn an_executor_of_a_new_life_is_at_nothing() {
+        let build = Build {
+            window: 1,
+            executor: false,
+        };
+        let info = Arc::clone(Scripted::quiet(0, build).info());
+        let services = scripted::services(mpsc::channel().0);
+        let region = Arc::new(CellRegion::create("x").expect("memory"));
+        region.cells(3, 1).expect("an executor's")[0].store(7, Ordering::Release);
+        let process = Spawner::new().and_then(|spawner| spawner.spawn(program()));
+        let process = process.expect("every machine has it");
+        let (connection, _jobs) = Connection::new(&info, &services, &region, process);
+        let _socket = connection.channel(3).expect("room for a message");
+        assert_eq!(connection.in_hand(3), 0);
     }
 }

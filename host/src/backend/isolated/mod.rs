@@ -193,16 +193,17 @@ impl Isolated {
                 return;
             }
             let how = death.how.clone();
-            if death.served {
-                // Told first: a disk takes its time.
-                services.tell(Event::Died(id, supervisor::Death { how: how.clone() }));
-            }
+            // Looked up before the next life begins, which says in the same cells what it is at.
             let crash = Crash {
                 at: clock::utc_now(),
-                how,
+                how: how.clone(),
                 task: connection.task_in_hand(),
                 log: connection.last_lines(),
             };
+            if death.served {
+                // Told first: a disk takes its time.
+                services.tell(Event::Died(id, supervisor::Death { how }));
+            }
             if let Err(error) = crash::write(&crashes, &crash) {
                 tracing::warn!(plugin = name, %error, "the record of a worker's death cannot be written");
             }
