@@ -3,11 +3,14 @@
 //! Each line is a figure and its bar (DESIGN §9). Nothing fails here: a machine that is busy prints worse figures. Traffic
 //! stays on this machine's loopback and stops by itself.
 
-use hotshoe_tests::http;
+mod releases;
+
+use hotshoe_tests::{http, memory};
+use releases::{LINES, timed};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -15,22 +18,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const LINES: usize = 4_000_000;
 const ROUNDS: usize = 5;
 const SAMPLES: usize = 200;
 
 fn main() {
-    let workspace = hotshoe_tests::artifacts::workspace_root();
-    let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--workspace"])
-        .current_dir(workspace)
-        .status();
-    assert!(
-        built.is_ok_and(|status| status.success()),
-        "the release build failed"
-    );
     let scratch = tempfile::tempdir().expect("a temporary folder");
-    let host = workspace.join("target/release/hotshoe");
+    let host = releases::host();
     demo(&host, scratch.path());
     stream(&host, scratch.path());
 }
@@ -48,12 +41,8 @@ fn config(folder: &Path, stream: &str) -> PathBuf {
 }
 
 fn command(host: &Path, config: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(host);
-    command
-        .arg("run")
-        .arg(config)
-        .env("XDG_RUNTIME_DIR", folder)
-        .env("XDG_STATE_HOME", folder);
+    let mut command = releases::command(host, folder);
+    command.arg("run").arg(config);
     command
 }
 
@@ -72,7 +61,7 @@ fn print(what: &str, found: Duration, bar: &str) {
 /// Start, one line, one change, stop, memory.
 fn demo(host: &Path, scratch: &Path) {
     let config = config(scratch, "");
-    let (mut readies, mut stops, mut lines, mut changes, mut resident_kib) =
+    let (mut readies, mut stops, mut lines, mut changes, mut resident_bytes) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         let began = Instant::now();
@@ -127,7 +116,7 @@ fn demo(host: &Path, scratch: &Path) {
                 "{back}"
             );
         }
-        resident_kib = resident_kib.max(resident(&child));
+        resident_bytes = resident_bytes.max(memory::resident_bytes(child.id()).expect("it runs"));
         let began = Instant::now();
         stop(&child);
         let status = child.wait().expect("the host ends");
@@ -153,7 +142,7 @@ fn demo(host: &Path, scratch: &Path) {
     println!(
         "{:<44} {:>10.1} MiB  bar 15 MiB; Spark 427",
         "demo: resident memory",
-        resident_kib as f64 / 1024.0
+        resident_bytes as f64 / f64::from(1 << 20)
     );
 }
 
@@ -172,18 +161,6 @@ fn line_channel(from: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Str
 fn stop(child: &Child) {
     let pid = Pid::from_child(child);
     kill_process(pid, Signal::TERM).expect("the host is there");
-}
-
-fn resident(child: &Child) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|kib| kib.parse().ok())
-        .unwrap_or(0)
 }
 
 /// Lines through the demo's processor, beside `sed`, the same file, turn by turn.
@@ -210,24 +187,4 @@ fn stream(host: &Path, scratch: &Path) {
         rate(theirs),
         theirs.as_secs_f64() / ours.as_secs_f64()
     );
-}
-
-/// Runs a command whose output is read and counted.
-fn timed(mut command: Command) -> Duration {
-    let began = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut stdout = child.stdout.take().expect("piped");
-    let (mut buffer, mut len) = (vec![0; 1 << 20], 0);
-    loop {
-        match stdout.read(&mut buffer).expect("its output") {
-            0 => break,
-            read => len += read,
-        }
-    }
-    let status = child.wait().expect("it ends");
-    assert!(
-        status.success() && len == LINES * 13,
-        "{len} bytes came out"
-    );
-    began.elapsed()
 }

@@ -55,12 +55,12 @@ pub(crate) fn abuse(count: u64) -> Abused {
     send(&socket, &seeds, (count / 20).max(1_000), 1);
     settle(&served, files);
     let journal = killing::segments(&killing::journal(&setup));
-    let resident = resident_bytes(served.host.pid());
+    let resident = hotshoe_tests::memory::resident_bytes(served.host.pid()).unwrap();
     let begun = Instant::now();
     send(&socket, &seeds, count, 2);
     let took = begun.elapsed();
     settle(&served, files);
-    let after = resident_bytes(served.host.pid());
+    let after = hotshoe_tests::memory::resident_bytes(served.host.pid()).unwrap();
     assert_eq!(
         killing::segments(&killing::journal(&setup)),
         journal,
@@ -100,13 +100,6 @@ fn to_the_end(mut stream: impl Read + Write, request: &[u8], close: impl FnOnce(
         }
     }
     answer
-}
-
-fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<u64>().unwrap() * 1_024
 }
 
 /// The fuzzer's seeds: a whole request of each kind.

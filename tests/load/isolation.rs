@@ -4,10 +4,13 @@
 //! Each line is a figure and its bar (issue 5, DESIGN §9). Nothing fails here but what is not a time: a machine that is busy
 //! prints worse figures.
 
+mod releases;
+
+use releases::{LINES, timed};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -15,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const LINES: usize = 4_000_000;
 const ROUNDS: usize = 5;
 const KILLS: usize = 200;
 
@@ -24,17 +26,8 @@ fn main() {
         .filter_map(|word| word.parse().ok())
         .next()
         .unwrap_or(KILLS);
-    let workspace = hotshoe_tests::artifacts::workspace_root();
-    let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--workspace"])
-        .current_dir(workspace)
-        .status();
-    assert!(
-        built.is_ok_and(|status| status.success()),
-        "the release build failed"
-    );
     let scratch = tempfile::tempdir().expect("a temporary folder");
-    let host = workspace.join("target/release/hotshoe");
+    let host = releases::host();
     let named: Vec<String> = std::env::args()
         .filter(|word| ["starts", "stream", "deaths"].contains(&word.as_str()))
         .collect();
@@ -80,12 +73,8 @@ fn config(folder: &Path, isolation: &str, stream: &str) -> PathBuf {
 }
 
 fn command(host: &Path, config: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(host);
-    command
-        .args(["--log-format", "json", "run"])
-        .arg(config)
-        .env("XDG_RUNTIME_DIR", folder)
-        .env("XDG_STATE_HOME", folder);
+    let mut command = releases::command(host, folder);
+    command.args(["--log-format", "json", "run"]).arg(config);
     command
 }
 
@@ -186,26 +175,6 @@ fn stream(host: &Path, scratch: &Path) {
     );
 }
 
-/// Runs a command whose output is read and counted.
-fn timed(mut command: Command) -> Duration {
-    let began = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut stdout = child.stdout.take().expect("piped");
-    let (mut buffer, mut len) = (vec![0; 1 << 20], 0);
-    loop {
-        match stdout.read(&mut buffer).expect("its output") {
-            0 => break,
-            read => len += read,
-        }
-    }
-    let status = child.wait().expect("it ends");
-    assert!(
-        status.success() && len == LINES * 13,
-        "{len} bytes came out"
-    );
-    began.elapsed()
-}
-
 /// Kills an idle worker again and again: when its death is logged, and when it is in service again.
 fn deaths(host: &Path, scratch: &Path, kills: usize, weight: Weight) {
     let config = config(scratch, "process", "");
@@ -236,14 +205,10 @@ fn deaths(host: &Path, scratch: &Path, kills: usize, weight: Weight) {
         noticed.push(wait_for(&log, "its worker died").duration_since(killed));
         back.push(wait_for(&log, "in service again").duration_since(killed));
     }
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let resident: u64 = resident
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap_or_default();
+    let resident = hotshoe_tests::memory::resident_bytes(child.id()).expect("it runs");
     println!(
         "{kills} kills, {} MiB resident in the host:",
-        resident >> 10
+        resident >> 20
     );
     print(
         "  SIGKILL of a worker to its death in the log",

@@ -2,6 +2,15 @@
 
 use serde_json::Value;
 
+/// The stable code between the brackets of `error[CODE]: …`, or "".
+#[must_use]
+pub fn code_of(sentence: &str) -> &str {
+    let inside = sentence
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'));
+    inside.map_or("", |(code, _)| code)
+}
+
 /// One line of stderr.
 #[derive(Debug, Clone)]
 pub struct LogLine {
@@ -41,6 +50,13 @@ impl LogLine {
         } else {
             self.message()
         }
+    }
+
+    /// Whether it is a warning with that stable code.
+    #[must_use]
+    pub fn warns(&self, code: &str) -> bool {
+        let sentence = self.sentence();
+        sentence.starts_with("warning[") && code_of(sentence) == code
     }
 
     /// `ERROR`, `WARN`, `INFO`, …, or "".

@@ -407,14 +407,11 @@ impl<'a> Run<'a> {
     }
 
     fn held(&self) -> Held {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.host.pid()));
-        let status = status.unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident = resident.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
+        let resident = hotshoe_tests::memory::resident_bytes(self.host.pid());
         Held {
             descriptors: self.host.descriptor_count(),
             threads: self.host.thread_count(),
-            resident_kib: resident.unwrap_or_default(),
+            resident_kib: (resident.unwrap_or_default() >> 10) as i64,
         }
     }
 

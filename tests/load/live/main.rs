@@ -88,11 +88,3 @@ fn percentile(samples: &mut [Duration], part: f64) -> Duration {
     samples.sort_unstable();
     samples[((samples.len() - 1) as f64 * part) as usize]
 }
-
-/// Resident bytes of a process.
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<u64>().unwrap() * 1_024
-}

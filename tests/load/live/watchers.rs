@@ -3,7 +3,7 @@
 use crate::{
     client::Client,
     killing::{self, Served},
-    ms, percentile, print, resident_bytes, times,
+    ms, percentile, print, times,
 };
 use hotshoe_tests::{Setup, http};
 use rustix::{
@@ -32,9 +32,12 @@ pub(crate) fn ten_thousand() {
     let served = Served::start(&setup);
     let mut client = Client::connect(&served.address);
     client.touch();
-    let before = resident_bytes(served.host.pid());
+    let before = hotshoe_tests::memory::resident_bytes(served.host.pid()).unwrap();
     let mut watchers: Vec<TcpStream> = (0..count).map(|_| watch(&served.address)).collect();
-    let each = resident_bytes(served.host.pid()).saturating_sub(before) / count as u64;
+    let each = hotshoe_tests::memory::resident_bytes(served.host.pid())
+        .unwrap()
+        .saturating_sub(before)
+        / count as u64;
     let mut told = Vec::new();
     for change in 0..CHANGES {
         told.push(tell_all(&served, &mut watchers, 3 + change));

@@ -1,7 +1,6 @@
 //! Changes of a part: C18 to C22.
 
 use super::*;
-use std::fs;
 
 /// C18: raw path, percent-decoding, then RFC 6901.
 #[test]
@@ -163,18 +162,10 @@ fn c22_a_patch_cannot_grow_without_end() {
     let copy = json!({"op": "copy", "from": "", "path": "/list/-"});
     let copies = json!(vec![copy; 40]).to_string();
     served.unchanged(|| {
-        let before = peak_kib(served.host.pid());
+        let before = hotshoe_tests::memory::peak_bytes(served.host.pid()).unwrap() / 1024;
         let response = served.ask("PATCH", "/v1/config", &[JSON_PATCH], copies.as_bytes());
         problem(&response, 413, "document-too-large");
-        let grown = peak_kib(served.host.pid()) - before;
+        let grown = hotshoe_tests::memory::peak_bytes(served.host.pid()).unwrap() / 1024 - before;
         assert!(grown < GROWTH_KIB, "{grown} KiB");
     });
-}
-
-/// The most memory that the process ever had.
-fn peak_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_ascii_whitespace().next());
-    kib.unwrap().parse().unwrap()
 }

@@ -240,13 +240,6 @@ fn c35_a_watcher_goes_on_where_it_was_cut() {
     newest.config(61, "put");
 }
 
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<u64>().unwrap() * 1_024
-}
-
 /// C36: a hundred changes, each too long for what sockets hold.
 #[test]
 fn c36_a_watcher_that_stops_reading_costs_nobody_anything() {
@@ -265,11 +258,11 @@ fn c36_a_watcher_that_stops_reading_costs_nobody_anything() {
     for generation in 2..=60 {
         change(&mut reading, generation);
     }
-    let before = resident_bytes(served.host.pid());
+    let before = hotshoe_tests::memory::resident_bytes(served.host.pid()).unwrap();
     for generation in 61..=101 {
         change(&mut reading, generation);
     }
-    let after = resident_bytes(served.host.pid());
+    let after = hotshoe_tests::memory::resident_bytes(served.host.pid()).unwrap();
     assert!(after < before + (10 << 20), "{before} bytes, then {after}");
 
     let watchers = || served.get("/v1/status").json()["watchers"]["current"].clone();

@@ -1,7 +1,7 @@
 //! Lets one instance commit its crime beside a well-behaved neighbour, and judges the host: how it ends, what it says, what
 //! came out, and that the neighbour noticed nothing.
 
-use hotshoe_tests::{Entry, LogLine, Setup, TestHost, TraceLine};
+use hotshoe_tests::{Entry, LogLine, Setup, TestHost, TraceLine, code_of};
 
 /// What goes in: one write, so one batch.
 const RECORDS: &[u8] = b"one\ntwo\nthree\n";
@@ -387,11 +387,11 @@ fn judge(crime: &Crime, backend: Backend, required: bool, verdict: &Verdict) {
     host.send(RECORDS);
     if let Some(warning) = verdict.warning {
         // Not before it was noticed: a stop looks at the same crime with other eyes.
-        host.wait_log(warning, |line| warns(line, warning));
+        host.wait_log(warning, |line| line.warns(warning));
         if crime.killed != Lives::None && verdict.error.is_none() && warning != "init-timeout" {
             // Nor before it is dead: until then it is owed a shutdown.
             host.wait_log("died", |line| {
-                warns(line, "died") || warns(line, "quarantined")
+                line.warns("died") || line.warns("quarantined")
             });
         }
     }
@@ -423,12 +423,16 @@ fn heard(crime: &Crime, host: &TestHost<'_>, verdict: &Verdict) {
     let first = errors.first().map(String::as_str);
     match verdict.error {
         Some("") => assert!(first.is_some(), "no error was told"),
-        wanted => assert_eq!(first.map(code), wanted, "the first error; all: {errors:#?}"),
+        wanted => assert_eq!(
+            first.map(code_of),
+            wanted,
+            "the first error; all: {errors:#?}"
+        ),
     }
     let logs = host.logs();
     let warning = logs
         .iter()
-        .find(|line| verdict.warning.is_some_and(|code| warns(line, code)));
+        .find(|line| verdict.warning.is_some_and(|code| line.warns(code)));
     for sentence in warning.map(LogLine::sentence).into_iter().chain(first) {
         assert!(sentence.contains("`bad`"), "whose fault? {sentence}");
     }
@@ -463,17 +467,6 @@ fn heard(crime: &Crime, host: &TestHost<'_>, verdict: &Verdict) {
         }
         _ => {}
     }
-}
-
-fn warns(line: &LogLine, expected: &str) -> bool {
-    line.sentence().starts_with("warning[") && code(line.sentence()) == expected
-}
-
-fn code(sentence: &str) -> &str {
-    let inside = sentence
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'));
-    inside.map_or("", |(code, _)| code)
 }
 
 /// A crime that was never committed would let every check pass.

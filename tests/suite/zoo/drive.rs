@@ -2,7 +2,7 @@
 //! how it ends, what it tells, what comes out, what the neighbour noticed, and what is left when all is over.
 
 use super::expect::{Backend, Cell, Course, End, Probe, Records, Row};
-use hotshoe_tests::{Entry, Exit, LogLine, Setup, TestHost, TraceLine, artifacts};
+use hotshoe_tests::{Entry, Exit, LogLine, Setup, TestHost, TraceLine, artifacts, code_of};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, Mode, mkfifoat},
@@ -177,7 +177,7 @@ impl Case<'_> {
         }
         if let Some(code) = cell.warning {
             // Not before it was noticed: a stop looks at the same crime with other eyes.
-            host.wait_log(code, |line| warns(line, code));
+            host.wait_log(code, |line| line.warns(code));
         }
         if cell.course == Course::GoesOn {
             self.goes_on(setup, host);
@@ -212,7 +212,9 @@ impl Case<'_> {
             assert_eq!(good["state"], "ready", "the neighbour: {good}");
         }
         self.shows(host.pid());
-        let used = memory_mib(host.pid());
+        let used = hotshoe_tests::memory::peak_bytes(host.pid())
+            .expect("a running process has memory")
+            >> 20;
         let most = self.row.memory_mib;
         assert!(used <= most, "the host used {used} MiB, more than {most}");
     }
@@ -308,14 +310,14 @@ impl Case<'_> {
         match cell.error {
             Some("") => assert!(first.is_some(), "no error was told"),
             wanted => assert_eq!(
-                first.map(|error| code(error)),
+                first.map(|error| code_of(error)),
                 wanted,
                 "all errors: {errors:#?}"
             ),
         }
         let warning = cell
             .warning
-            .and_then(|code| logs.iter().find(|line| warns(line, code)));
+            .and_then(|code| logs.iter().find(|line| line.warns(code)));
         let sentences = warning.map(LogLine::sentence).into_iter();
         for sentence in sentences.chain(first.map(String::as_str)) {
             assert!(sentence.contains("`bad`"), "whose fault? {sentence}");
@@ -414,25 +416,6 @@ fn is_told(line: &TraceLine, text: &str) -> bool {
         .filter(|word| !word.starts_with("ms="))
         .collect();
     line.call == "note" && words.join(" ").contains(text)
-}
-
-fn warns(line: &LogLine, expected: &str) -> bool {
-    line.sentence().starts_with("warning[") && code(line.sentence()) == expected
-}
-
-fn code(sentence: &str) -> &str {
-    let inside = sentence
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'));
-    inside.map_or("", |(code, _)| code)
-}
-
-/// The most memory that the process ever had at once, in MiB.
-fn memory_mib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.expect("a running process has memory") / 1024
 }
 
 /// Whether that process, whosever child it is, has ended by then.
