@@ -48,6 +48,27 @@ pub(crate) struct Build {
     pub(crate) executor: bool,
 }
 
+impl Build {
+    /// A processor alone, one batch at a time.
+    pub(crate) const PLAIN: Self = Self {
+        window: 1,
+        executor: false,
+    };
+    /// The same, and an executor part whose hooks are called.
+    pub(crate) const HOOKED: Self = Self {
+        window: 1,
+        executor: true,
+    };
+
+    /// A processor that takes so many batches before it gives one back.
+    pub(crate) const fn wide(window: usize) -> Self {
+        Self {
+            window,
+            ..Self::PLAIN
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct World {
     life: u32,

@@ -386,12 +386,8 @@ mod tests {
     }
 
     fn parts(lives: &Arc<Lives>) -> Parts {
-        let build = Build {
-            window: 1,
-            executor: false,
-        };
         let shared = Shared {
-            info: Arc::clone(Scripted::quiet(0, build).info()),
+            info: Arc::clone(Scripted::quiet(0, Build::PLAIN).info()),
             services: scripted::services(mpsc::channel().0),
             declared: Declared {
                 processor: true,

@@ -549,11 +549,7 @@ mod tests {
     /// What the last life died at says nothing about the next one, whose batches are counted from the same number.
     #[test]
     fn an_executor_of_a_new_life_is_at_nothing() {
-        let build = Build {
-            window: 1,
-            executor: false,
-        };
-        let info = Arc::clone(Scripted::quiet(0, build).info());
+        let info = Arc::clone(Scripted::quiet(0, Build::PLAIN).info());
         let services = scripted::services(mpsc::channel().0);
         let region = Arc::new(CellRegion::create("x").expect("memory"));
         region.cells(3, 1).expect("an executor's")[0].store(7, Ordering::Release);

@@ -253,18 +253,9 @@ fn batch(numbers: &[u64]) -> Batch {
     batch
 }
 
-const PLAIN: Build = Build {
-    window: 1,
-    executor: false,
-};
-const HOOKED: Build = Build {
-    window: 1,
-    executor: true,
-};
-const WIDE: Build = Build {
-    window: 4,
-    executor: false,
-};
+const PLAIN: Build = Build::PLAIN;
+const HOOKED: Build = Build::HOOKED;
+const WIDE: Build = Build::wide(4);
 
 #[test]
 fn a_killing_record_is_charged_exactly_though_four_executors_share_the_worker() {

@@ -10,18 +10,9 @@ use crate::{
     machine::{ExecutorId, InstanceId, batch::OutputLimits},
 };
 
-const ALONE: Build = Build {
-    window: 1,
-    executor: false,
-};
-const WITH_EXECUTOR: Build = Build {
-    window: 1,
-    executor: true,
-};
-const WIDE: Build = Build {
-    window: 3,
-    executor: false,
-};
+const ALONE: Build = Build::PLAIN;
+const WITH_EXECUTOR: Build = Build::HOOKED;
+const WIDE: Build = Build::wide(3);
 
 fn task_run(id: u64, records: std::ops::Range<u64>) -> Arc<TaskRun> {
     let mut batch = Batch::new();
