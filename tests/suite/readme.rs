@@ -154,6 +154,40 @@ fn every_guard_that_the_architecture_names_is_there() {
     );
 }
 
+/// What `docs/isolation.md` shows: its entry is accepted, its `restart` is the default, its code is the example's.
+#[test]
+fn the_guide_of_isolation_shows_what_is_there() {
+    let shown = blocks(&read("docs/isolation.md"));
+    let of_kind = |kind: &str| -> Vec<&Block> {
+        let of_kind = shown.iter().filter(|block| block.kind.starts_with(kind));
+        of_kind.collect()
+    };
+    let [entry, restart] = of_kind("toml")[..] else {
+        panic!("an entry and its restart, and {shown:#?}");
+    };
+    let setup = Setup::new();
+    let text = format!(
+        "{}{}settings = {{ topic = \"demo\" }}\n",
+        entry.text, restart.text
+    );
+    // A bare name is looked for beside the executable.
+    let _library = artifacts::library("hotshoe-quickstart");
+    setup.config(&text);
+    setup.check().assert_code(0);
+
+    let schema = setup.hotshoe(&["schema"]).stdout;
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let default = &schema["$defs"]["PluginTable"]["properties"]["restart"]["default"];
+    let restart: Table = restart.text.parse().unwrap();
+    assert_eq!(serde_json::to_value(&restart["restart"]).unwrap(), *default);
+
+    let [code] = of_kind("rust")[..] else {
+        panic!("one piece of code, and {shown:#?}");
+    };
+    let (_, path) = code.kind.split_once(' ').expect("whose code it is");
+    assert!(read(path).contains(&code.text), "{path} does not hold it");
+}
+
 /// No link of the documents leads nowhere.
 #[test]
 fn every_relative_link_leads_somewhere() {
@@ -162,9 +196,12 @@ fn every_relative_link_leads_somewhere() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "STYLE.md",
+        "docs/containment.md",
+        "docs/isolation.md",
         "docs/live-config.md",
         "docs/provenance.md",
         "docs/refusals.md",
+        "docs/sandbox.md",
         "fuzz/README.md",
         "examples/third-party/README.md",
     ] {

@@ -266,6 +266,14 @@ impl BuildError {
     }
 }
 
+impl From<Problem> for BuildError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
@@ -334,38 +342,29 @@ fn unisolated(plan: &loading::Plan, workers: Option<&Workers>) -> Vec<Problem> {
 
 fn no_spawner(error: std::io::Error) -> BuildError {
     let headline = format!("the operating system refuses a thread that starts workers: {error}");
-    BuildError {
-        problems: vec![
-            Problem::error(ExitCode::Init, Blame::Environment, "no-thread", headline)
-                .fix(refusal(&error)),
-        ],
-    }
+    environment("no-thread", headline)
+        .fix(refusal(&error))
+        .into()
 }
 
 fn no_region(name: &str, error: std::io::Error) -> BuildError {
     let headline =
         format!("plugin `{name}`: no memory for its metrics can be shared with a worker: {error}");
-    BuildError {
-        problems: vec![
-            Problem::error(
-                ExitCode::Init,
-                Blame::Environment,
-                "worker-not-started",
-                headline,
-            )
-            .wanted("a file in memory")
-            .fix(refusal(&error)),
-        ],
-    }
+    environment("worker-not-started", headline)
+        .wanted("a file in memory")
+        .fix(refusal(&error))
+        .into()
 }
 
 fn no_run_dir(error: std::io::Error) -> BuildError {
     let headline = format!("cannot make a private folder for the run: {error}");
-    let problem = Problem::error(ExitCode::Init, Blame::Environment, "no-run-dir", headline)
-        .fix("make the temporary folder writable, or call Builder::run_dir");
-    BuildError {
-        problems: vec![problem],
-    }
+    environment("no-run-dir", headline)
+        .fix("make the temporary folder writable, or call Builder::run_dir")
+        .into()
+}
+
+fn environment(code: &str, headline: String) -> Problem {
+    Problem::error(ExitCode::Init, Blame::Environment, code, headline)
 }
 
 fn log_problem(problem: &Problem) {
@@ -376,8 +375,7 @@ fn log_problem(problem: &Problem) {
 }
 
 fn run_id() -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    format!("{:016x}", RandomState::new().hash_one(clock::monotonic()))
+    format!("{:016x}", seed())
 }
 
 fn hostname() -> String {
