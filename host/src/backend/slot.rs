@@ -11,6 +11,7 @@ use crate::{
         ExecutorId, InstanceId,
         batch::{Batch, OutputLimits},
         history::{Gone, History, Replay},
+        supervisor::GONE,
     },
     services::{
         config::Pin,
@@ -39,6 +40,21 @@ pub(crate) struct TaskRun {
 }
 
 impl TaskRun {
+    /// What a stage of the chain is lent: what the one before it made, or the batch itself.
+    fn lent<'a>(&self, attempt: u32, batch: &'a Batch, made: Option<&'a OutBatch>) -> BatchRef<'a> {
+        let (offsets, bytes) = match made {
+            None => (batch.offsets(), batch.bytes()),
+            Some(out) => (out.offsets.as_slice(), out.bytes.as_slice()),
+        };
+        BatchRef {
+            epoch: self.pin.epoch(),
+            task: self.id,
+            attempt,
+            offsets: offsets.into(),
+            bytes: bytes.into(),
+        }
+    }
+
     pub(crate) fn new(id: u64, batch: Batch, pin: Pin) -> Self {
         Self {
             id,
@@ -236,8 +252,7 @@ impl Slot {
             if failure.kind == failure_kind::GONE {
                 let reason = self.bury(place, &failure).reason();
                 let headline = format!("{method}: {reason}");
-                let code = "gone";
-                let problem = Problem::error(ExitCode::Init, Blame::Plugin, code, headline);
+                let problem = Problem::error(ExitCode::Init, Blame::Plugin, GONE, headline);
                 return Err((info.id, problem));
             }
             let call = (method.as_str(), "executor-init");
@@ -252,12 +267,16 @@ impl Slot {
         if !self.dead.contains(&place) {
             self.dead.push(place);
         }
+        self.gone(place, failure.message.as_str(), failure.code == IN_HAND)
+    }
+
+    fn gone(&self, place: usize, how: &str, in_hand: bool) -> Gone {
         let info = self.parts[place].instance();
         Gone {
             instance: info.id,
             plugin: info.name.clone(),
-            how: failure.message.as_str().to_owned(),
-            in_hand: failure.code == IN_HAND,
+            how: how.to_owned(),
+            in_hand,
         }
     }
 
@@ -266,13 +285,7 @@ impl Slot {
         if !self.dead.contains(&place) {
             return Ok(());
         }
-        let info = self.parts[place].instance();
-        Err(Broke::Gone(Gone {
-            instance: info.id,
-            plugin: info.name.clone(),
-            how: String::new(),
-            in_hand: false,
-        }))
+        Err(Broke::Gone(self.gone(place, "", false)))
     }
 
     /// Runs the whole chain once, with the hooks of every executor part around it.
@@ -383,21 +396,11 @@ impl Slot {
     ) -> Result<Batch, Broke> {
         let mut made: Option<OutBatch> = None;
         for step in from..self.chain.len() {
-            let (offsets, bytes) = match &made {
-                None => (batch.offsets(), batch.bytes()),
-                Some(out) => (out.offsets.as_slice(), out.bytes.as_slice()),
-            };
-            if offsets.len() < 2 {
+            let lent = run.lent(attempt, batch, made.as_ref());
+            if lent.offsets.len() < 2 {
                 // A processor before it dropped every record.
                 break;
             }
-            let lent = BatchRef {
-                epoch: run.pin.epoch(),
-                task: run.id,
-                attempt,
-                offsets: offsets.into(),
-                bytes: bytes.into(),
-            };
             made = Some(self.process(step, lent)?);
         }
         match made {

@@ -1,6 +1,9 @@
 //! A call's failure inside the host: the ABI's, with a kind that can be matched on.
 
-use crate::error::{Blame, ExitCode, Problem};
+use crate::{
+    error::{Blame, ExitCode, Problem},
+    machine::supervisor::GONE,
+};
 use hotshoe_abi::{Failure, failure_kind};
 
 /// A failure with the given kind and text.
@@ -52,7 +55,7 @@ pub(crate) fn problem_of(
     let verb = if panicked { "panicked" } else { "failed" };
     let code = match failure.code.as_str() {
         // Whatever the call was: it is the process that is not there.
-        _ if failure.kind == failure_kind::GONE => "gone".to_owned(),
+        _ if failure.kind == failure_kind::GONE => GONE.to_owned(),
         "" => format!("{stem}-{verb}"),
         code => code.to_owned(),
     };

@@ -22,17 +22,8 @@ pub(super) struct Flight {
 
 impl Flight {
     fn lent(&self) -> BatchRef<'_> {
-        let (offsets, bytes) = match &self.made {
-            None => (self.run.batch.offsets(), self.run.batch.bytes()),
-            Some(out) => (out.offsets.as_slice(), out.bytes.as_slice()),
-        };
-        BatchRef {
-            epoch: self.run.pin.epoch(),
-            task: self.run.id,
-            attempt: self.attempt,
-            offsets: offsets.into(),
-            bytes: bytes.into(),
-        }
+        self.run
+            .lent(self.attempt, &self.run.batch, self.made.as_ref())
     }
 }
 
