@@ -7,7 +7,7 @@
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use hotshoe_loader::{
     Lock, LockedLibrary, Named, Policy, PublicKey, SecretKey, Subject, Verified, inspect,
-    judge_signature, load, verify,
+    judge_signature, load, verify, verify_all,
 };
 use std::{
     hint::black_box,
@@ -28,7 +28,7 @@ struct Trust {
 impl Trust {
     fn of(path: &Path) -> Self {
         let verified = verify(path, &Policy::default()).expect("verified");
-        let subject = Subject::of(&verified).expect("the copy is ours");
+        let subject = Subject::of(&verified);
         let key = SecretKey::from_seed(&[7; 32]);
         Self {
             path: path.to_owned(),
@@ -38,9 +38,9 @@ impl Trust {
         }
     }
 
-    /// As a start with `hotshoe.lock` and `require = "signed"` judges: one digest of the staged copy, for both.
+    /// As a start with `hotshoe.lock` and `require = "signed"` judges: one digest, for both.
     fn judge(&self, verified: &Verified) {
-        let subject = Subject::of(verified).expect("the copy is ours");
+        let subject = Subject::of(verified);
         let named = Named::ByTheConfiguration;
         let locked = self
             .lock
@@ -50,15 +50,19 @@ impl Trust {
         judge_signature(&self.path, &subject, signature, Some(&self.keys)).expect("signed");
     }
 
-    fn whole(&self) {
-        let verified = verify(&self.path, &Policy::default()).expect("verified");
-        self.judge(&verified);
-        black_box(load(verified, "bench").expect("loaded").module);
+    /// As a host starts so many instances of it: verified side by side, then judged and opened one after the other.
+    fn whole(&self, instances: usize) {
+        let wanted = vec![&self.path; instances];
+        for verified in verify_all(&wanted, |path| verify(path, &Policy::default())) {
+            let verified = verified.expect("verified");
+            self.judge(&verified);
+            black_box(load(verified, "bench").expect("loaded").module);
+        }
     }
 }
 
 fn record(subject: &Subject, verified: &Verified) -> LockedLibrary {
-    LockedLibrary::of("bench", "libbench.so", subject, &verified.staged).expect("the copy is ours")
+    LockedLibrary::of("bench", "libbench.so", subject, &verified.staged)
 }
 
 fn loading(c: &mut Criterion) {
@@ -70,11 +74,11 @@ fn loading(c: &mut Criterion) {
     group.bench_function("inspect", |bencher| {
         bencher.iter(|| inspect(black_box(&bytes)).expect("inspected"))
     });
-    group.bench_function("verify and stage", |bencher| {
+    group.bench_function("verify, stage, digest", |bencher| {
         bencher.iter(|| verify(black_box(&path), &Policy::default()).expect("verified"));
     });
     let verified = verify(&path, &Policy::default()).expect("verified");
-    group.bench_function("digest, lock, signature", |bencher| {
+    group.bench_function("lock, signature", |bencher| {
         bencher.iter(|| trust.judge(black_box(&verified)));
     });
     // Each stays loaded, as in a host: few samples, or the process is all libraries.
@@ -84,7 +88,7 @@ fn loading(c: &mut Criterion) {
     group.bench_function(
         "verify, stage, digest, lock, signature, open, handshake",
         |bencher| {
-            bencher.iter_batched(|| (), |()| trust.whole(), BatchSize::PerIteration);
+            bencher.iter_batched(|| (), |()| trust.whole(1), BatchSize::PerIteration);
         },
     );
     group.finish();
@@ -95,7 +99,7 @@ fn loading(c: &mut Criterion) {
 fn hundred(trust: &Trust) {
     let round = |_| {
         let begun = Instant::now();
-        (0..100).for_each(|_| trust.whole());
+        trust.whole(100);
         begun.elapsed()
     };
     let mut rounds: Vec<Duration> = (0..5).map(round).collect();

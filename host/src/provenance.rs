@@ -199,8 +199,7 @@ pub fn lock_of(config: &Config) -> Result<(Lock, Vec<Problem>), BuildError> {
     for instance in plan.instances {
         match instance.code {
             Code::Library(verified) => {
-                let record = record(&instance.name, &instance.entry, &verified);
-                records.push(record.map_err(|refusal| one(crate::refused(&refusal)))?);
+                records.push(record(&instance.name, &instance.entry, &verified));
             }
             Code::Refused(problem) => {
                 problems.push(problem);
@@ -215,21 +214,9 @@ pub fn lock_of(config: &Config) -> Result<(Lock, Vec<Problem>), BuildError> {
     }
 }
 
-fn record(name: &str, entry: &PluginEntry, verified: &Verified) -> Result<LockedLibrary, Refusal> {
-    let lost = |error| copy_lost(&verified.path, &error);
-    let subject = Subject::of(verified).map_err(lost)?;
-    LockedLibrary::of(name, &entry.library_text, &subject, &verified.staged).map_err(lost)
-}
-
-fn copy_lost(library: &Path, error: &io::Error) -> Refusal {
-    Refusal::new(
-        RefusalCode::Unreadable,
-        library,
-        "was copied, and the copy cannot be read",
-        "the copy that would run",
-        error.to_string(),
-    )
-    .fix("set stage = \"directory\" for this plugin")
+fn record(name: &str, entry: &PluginEntry, verified: &Verified) -> LockedLibrary {
+    let subject = Subject::of(verified);
+    LockedLibrary::of(name, &entry.library_text, &subject, &verified.staged)
 }
 
 /// What the libraries of one start are measured by.
@@ -295,8 +282,7 @@ impl Trust {
         if self.lock.is_none() && !self.lock_wanted && self.keys.is_none() {
             return Ok(None);
         }
-        let lost = |error| copy_lost(&verified.path, &error);
-        let subject = Subject::of(verified).map_err(lost)?;
+        let subject = Subject::of(verified);
         let warning = self.judge_lock(name, entry, verified, &subject)?;
         if let Some(keys) = &self.keys {
             judge_signed(verified, &subject, keys)?;
@@ -320,14 +306,13 @@ impl Trust {
                 false => Ok(None),
             };
         };
-        let lost = |error| copy_lost(path, &error);
         let record = LockedLibrary::of(name, &entry.library_text, subject, &verified.staged);
         let named = match &entry.name {
             Some(_) => Named::ByTheConfiguration,
             None => Named::ByItself,
         };
         let is_named = lock
-            .judge(path, &record.map_err(lost)?, named)
+            .judge(path, &record, named)
             .map_err(|refusal| {
                 refusal.fix(format!(
                     "restore the file; or, where the change is meant: {lock_again}, and review the difference"
@@ -368,11 +353,7 @@ fn judge_signed(verified: &Verified, subject: &Subject, keys: &[PublicKey]) -> R
     let path = &verified.path;
     let signature = read_signature(path)?;
     judge_signature(path, subject, signature.as_deref(), Some(keys))?;
-    let neighbours = verified
-        .staged
-        .neighbours_sha256()
-        .map_err(|error| copy_lost(path, &error))?;
-    let Some((first, _)) = neighbours.first() else {
+    let Some((first, _)) = verified.staged.neighbours_sha256().first() else {
         return Ok(());
     };
     // They run as well, and a signature is over one file.

@@ -4,11 +4,11 @@
 //! Three files take turns, all of one length: two plugins, which answer different schemas, and a library that no host takes
 //! and that leaves a mark when anybody opens it. Whatever a load ran, its bytes must be one of the plugins, whole.
 
-use hotshoe_loader::{Policy, Staging, load, verify};
+use hotshoe_loader::{Policy, Staged, Staging, load, verify};
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::symlink,
+    os::{fd::AsRawFd as _, unix::fs::symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -68,10 +68,12 @@ pub fn swap(path: &Path, images: &[Vec<u8>], files: &[PathBuf], stop: &AtomicBoo
 /// What loads of a path came to: `ran plugin-a`, `refused truncated`, `FOREIGN …`, and how often.
 pub type Outcomes = BTreeMap<String, u64>;
 
-/// A plugin that may be found at the path: its bytes' digest and its name.
+/// A plugin that may be found at the path: its bytes, their digest and its name.
 pub struct Known {
-    /// SHA-256 of the file.
-    pub digest: [u8; 32],
+    /// The file.
+    bytes: Vec<u8>,
+    /// What the loader says is the file's SHA-256.
+    digest: [u8; 32],
     /// The name in its manifest.
     pub name: String,
     /// What it answers.
@@ -96,10 +98,13 @@ fn outcome(path: &Path, known: &[Known], policy: &Policy) -> String {
         Ok(verified) => verified,
         Err(refusal) => return format!("refused {}", refusal.code),
     };
-    let digest = verified.staged.sha256().expect("the copy is ours");
-    let Some(of) = known.iter().find(|known| known.digest == digest) else {
+    let copy = copy_of(&verified.staged);
+    let Some(of) = known.iter().find(|known| known.bytes == copy) else {
         return format!("FOREIGN bytes were verified as {}", verified.manifest.name);
     };
+    if *verified.staged.sha256() != of.digest {
+        return format!("FOREIGN digest of {}", of.name);
+    }
     if verified.manifest.name != of.name {
         return format!(
             "FOREIGN manifest: {} of {}",
@@ -115,13 +120,24 @@ fn outcome(path: &Path, known: &[Known], policy: &Policy) -> String {
     }
 }
 
+/// The bytes that `dlopen` is about to map, read where it finds them.
+fn copy_of(staged: &Staged) -> Vec<u8> {
+    let copy = match (staged.descriptor(), staged.file()) {
+        (Some(memfd), _) => fs::read(format!("/proc/self/fd/{}", memfd.as_raw_fd())),
+        (None, Some(file)) => fs::read(file),
+        (None, None) => unreachable!("a copy is in memory or in a folder"),
+    };
+    copy.expect("a copy of our own")
+}
+
 /// Loads a library that nobody swaps and says what it is.
 pub fn known(path: &Path) -> Known {
     let verified = verify(path, &Policy::default()).expect("a good plugin");
-    let digest = verified.staged.sha256().expect("the copy is ours");
+    let digest = *verified.staged.sha256();
     let library = load(verified, "known").expect("a good plugin");
     let schema = library.module.settings_schema()().into_result();
     Known {
+        bytes: fs::read(path).expect("a file of our own"),
         digest,
         name: library.manifest.name,
         schema: schema.expect("a good plugin").into(),

@@ -11,7 +11,7 @@ use crate::{
     stage::Staged,
 };
 use serde::Deserialize;
-use std::{fmt::Write as _, io, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 /// What the lock beside a configuration is called.
 pub const LOCK_FILE: &str = "hotshoe.lock";
@@ -64,16 +64,14 @@ pub struct LockedNeighbour {
 
 impl LockedLibrary {
     /// The record of a staged library.
-    ///
-    /// # Errors
-    /// A staged copy cannot be read.
-    pub fn of(name: &str, library: &str, subject: &Subject, staged: &Staged) -> io::Result<Self> {
-        let neighbours = staged.neighbours_sha256()?.into_iter();
+    #[must_use]
+    pub fn of(name: &str, library: &str, subject: &Subject, staged: &Staged) -> Self {
+        let neighbours = staged.neighbours_sha256().iter();
         let neighbours = neighbours.map(|(place, sha256)| LockedNeighbour {
             file: place.to_string_lossy().into_owned(),
-            sha256: hex(&sha256),
+            sha256: hex(sha256),
         });
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             library: library.to_owned(),
             version: subject.version.clone(),
@@ -81,7 +79,7 @@ impl LockedLibrary {
             size: subject.len_bytes,
             sha256: hex(&subject.sha256),
             neighbours: neighbours.collect(),
-        })
+        }
     }
 
     /// Whether both name the same bytes.

@@ -24,7 +24,7 @@ use crate::{
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use std::{
     ffi::OsString,
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -176,16 +176,10 @@ impl Subject {
     }
 
     /// That of the staged copy: of what runs, whatever the path holds by now.
-    ///
-    /// # Errors
-    /// The copy cannot be read.
-    pub fn of(verified: &Verified) -> io::Result<Self> {
-        let sha256 = verified.staged.sha256()?;
-        Ok(Self::with_digest(
-            sha256,
-            verified.staged.len_bytes(),
-            &verified.manifest,
-        ))
+    #[must_use]
+    pub fn of(verified: &Verified) -> Self {
+        let staged = &verified.staged;
+        Self::with_digest(*staged.sha256(), staged.len_bytes(), &verified.manifest)
     }
 
     fn with_digest(sha256: [u8; 32], len_bytes: u64, manifest: &Manifest) -> Self {

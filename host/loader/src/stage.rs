@@ -11,7 +11,7 @@ use crate::{
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -35,13 +35,17 @@ pub(crate) struct Neighbour {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// SHA-256 of a copy.
+type Digest = [u8; 32];
+
 /// A verified copy, not opened yet. Dropping it removes it.
 #[derive(Debug)]
 pub struct Staged {
     backing: Backing,
     len_bytes: u64,
-    /// Where the neighbours are, relative to the folder.
-    neighbours: Vec<PathBuf>,
+    sha256: Digest,
+    /// Where each neighbour is, relative to the folder.
+    neighbours_sha256: Vec<(PathBuf, Digest)>,
 }
 
 #[derive(Debug)]
@@ -95,26 +99,16 @@ impl Staged {
         }
     }
 
-    /// SHA-256 of the copy: of what runs, not of what the path holds by now. Reads it once more (2 GB/s in release).
-    ///
-    /// # Errors
-    /// The copy cannot be read: a bug of ours or of the system's.
-    pub fn sha256(&self) -> io::Result<[u8; 32]> {
-        sha256_of(&self.path())
+    /// SHA-256 of the copy, taken while it was written: of what runs, not of what the path holds by now.
+    #[must_use]
+    pub const fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
     }
 
     /// SHA-256 of each neighbour's copy, with its place relative to the library.
-    ///
-    /// # Errors
-    /// A copy cannot be read.
-    pub fn neighbours_sha256(&self) -> io::Result<Vec<(PathBuf, [u8; 32])>> {
-        let folder = match &self.backing {
-            #[cfg(target_os = "linux")]
-            Backing::Memfd(_) => return Ok(Vec::new()),
-            Backing::Folder { folder, .. } => folder,
-        };
-        let digest = |place: &PathBuf| Ok((place.clone(), sha256_of(&folder.join(place))?));
-        self.neighbours.iter().map(digest).collect()
+    #[must_use]
+    pub fn neighbours_sha256(&self) -> &[(PathBuf, [u8; 32])] {
+        &self.neighbours_sha256
     }
 
     /// Keeps the copy for ever, because it is opened now; answers the folder, if it is one.
@@ -143,18 +137,16 @@ impl Drop for Staged {
     }
 }
 
-fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+/// Writes a copy, and digests each piece of it while the processor still has it at hand.
+fn write_digested(copy: &mut File, bytes: &[u8]) -> io::Result<Digest> {
     use sha2::{Digest as _, Sha256};
-    let mut copy = File::open(path)?;
+    const PIECE_BYTES: usize = 64 * 1024;
     let mut digest = Sha256::new();
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        let len = copy.read(&mut piece)?;
-        if len == 0 {
-            return Ok(digest.finalize().into());
-        }
-        digest.update(&piece[..len]);
+    for piece in bytes.chunks(PIECE_BYTES) {
+        copy.write_all(piece)?;
+        digest.update(piece);
     }
+    Ok(digest.finalize().into())
 }
 
 /// Copies a library whose bytes were judged.
@@ -165,37 +157,27 @@ pub(crate) fn stage(
     staging: &Staging,
 ) -> Result<Staged, Refusal> {
     let name = library.file_name().unwrap_or(OsStr::new("library"));
-    let backing = match staging {
+    match staging {
         #[cfg(target_os = "linux")]
-        Staging::Memfd => memfd(name, bytes)
-            .map(Backing::Memfd)
-            .map_err(|error| no_memfd(library, &error)),
+        Staging::Memfd => memfd(name, bytes).map_err(|error| no_memfd(library, &error)),
         #[cfg(not(target_os = "linux"))]
         Staging::Memfd => private_folder(&std::env::temp_dir(), name, bytes, neighbours)
             .map_err(|error| no_folder(library, &std::env::temp_dir(), &error)),
         Staging::Directory(parent) => private_folder(parent, name, bytes, neighbours)
             .map_err(|error| no_folder(library, parent, &error)),
-    };
-    Ok(Staged {
-        backing: backing?,
-        len_bytes: bytes.len() as u64,
-        neighbours: neighbours
-            .iter()
-            .map(|neighbour| neighbour.place.clone())
-            .collect(),
-    })
+    }
 }
 
 /// A file in memory that nobody can change any more, not even this process.
 #[cfg(target_os = "linux")]
-fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
+fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<Staged> {
     use crate::memfd::sealable;
     use rustix::fs::{SealFlags, fcntl_add_seals};
     use std::os::unix::ffi::OsStrExt as _;
 
     let memfd = sealable(b"hotshoe:", name.as_bytes())?;
     let mut copy = File::from(memfd);
-    copy.write_all(bytes)?;
+    let sha256 = write_digested(&mut copy, bytes)?;
     fcntl_add_seals(
         &copy,
         SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
@@ -207,7 +189,12 @@ fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
         std::os::fd::AsRawFd::as_raw_fd(&memfd)
     ));
     fs::metadata(path)?;
-    Ok(memfd)
+    Ok(Staged {
+        backing: Backing::Memfd(memfd),
+        len_bytes: bytes.len() as u64,
+        sha256,
+        neighbours_sha256: Vec::new(),
+    })
 }
 
 #[cfg(target_os = "linux")]
@@ -240,22 +227,28 @@ fn private_folder(
     name: &OsStr,
     bytes: &[u8],
     neighbours: &[Neighbour],
-) -> io::Result<Backing> {
+) -> io::Result<Staged> {
     let folder = new_folder(parent)?;
     let file = folder.join(name);
     let write_all = || {
-        write_new(&file, bytes)?;
-        for neighbour in neighbours {
-            let path = folder.join(&neighbour.place);
+        let sha256 = write_new(&file, bytes)?;
+        let mut neighbours_sha256 = Vec::new();
+        for Neighbour { place, bytes } in neighbours {
+            let path = folder.join(place);
             if let Some(below) = path.parent() {
                 fs::create_dir_all(below)?;
             }
-            write_new(&path, &neighbour.bytes)?;
+            neighbours_sha256.push((place.clone(), write_new(&path, bytes)?));
         }
-        Ok(())
+        Ok((sha256, neighbours_sha256))
     };
     match write_all() {
-        Ok(()) => Ok(Backing::Folder { folder, file }),
+        Ok((sha256, neighbours_sha256)) => Ok(Staged {
+            backing: Backing::Folder { folder, file },
+            len_bytes: bytes.len() as u64,
+            sha256,
+            neighbours_sha256,
+        }),
         Err(error) => {
             drop(fs::remove_dir_all(&folder));
             Err(error)
@@ -286,17 +279,18 @@ fn new_folder(parent: &Path) -> io::Result<PathBuf> {
     Err(last)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<Digest> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o400);
-    options.open(path)?.write_all(bytes)
+    write_digested(&mut options.open(path)?, bytes)
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use sha2::Digest as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
@@ -321,7 +315,6 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         let digest: String = staged
             .sha256()
-            .expect("digest")
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
@@ -329,6 +322,19 @@ mod tests {
             digest,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_copy_however_many_pieces_it_was_written_in() {
+        const PIECE: usize = 64 * 1024;
+        for len in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let bytes: Vec<u8> = (0_u8..251).cycle().take(len).collect();
+            let staged = stage(Path::new("libx.so"), &bytes, &[], &Staging::Memfd).expect("staged");
+            let copy = fs::read(staged.path()).expect("read");
+            assert_eq!(copy, bytes);
+            let whole: [u8; 32] = sha2::Sha256::digest(&copy).into();
+            assert_eq!(*staged.sha256(), whole, "{len} bytes");
+        }
     }
 
     #[test]
@@ -365,6 +371,10 @@ mod tests {
             fs::read(folder.join("deps/libdep.so")).expect("neighbour"),
             b"dep"
         );
+        let digest = |bytes: &[u8]| <[u8; 32]>::from(sha2::Sha256::digest(bytes));
+        assert_eq!(*staged.sha256(), digest(b"abc"));
+        let brought = [(PathBuf::from("deps/libdep.so"), digest(b"dep"))];
+        assert_eq!(staged.neighbours_sha256(), brought);
         drop(staged);
         assert!(!folder.exists());
 

@@ -22,7 +22,12 @@ use hotshoe_abi::{
     ABI_MAJOR, ABI_VERSION,
     abi_stable::library::{AbiHeader, LibHeader},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 /// What a library is measured by, beside the contract.
 #[derive(Debug, Clone)]
@@ -124,6 +129,45 @@ pub fn verify(path: &Path, policy: &Policy) -> Result<Verified, Refusal> {
         warnings,
         staged,
     })
+}
+
+/// Verifies several libraries at once: reading, digesting and copying is work for every core. Answers in the order asked.
+///
+/// - `verify`: finds and verifies one; called once for each, by any of several threads.
+pub fn verify_all<T: Sync>(
+    wanted: &[T],
+    verify: impl Fn(&T) -> Result<Verified, Refusal> + Sync,
+) -> Vec<Result<Verified, Refusal>> {
+    /// Each holds a library in memory, and disks get no faster by more.
+    const THREADS_MAX: usize = 8;
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut answers = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            match wanted.get(index) {
+                Some(one) => answers.push((index, verify(one))),
+                None => return answers,
+            }
+        }
+    };
+    let mut answers = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..cores.min(THREADS_MAX).min(wanted.len()))
+            // Where no more threads are to be had, those that there are do all of it.
+            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut answers = work();
+        for helper in helpers {
+            match helper.join() {
+                Ok(more) => answers.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        answers
+    });
+    answers.sort_unstable_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// What a signature of this file is about. The file is read and inspected, not judged: it may be for another machine.

@@ -89,12 +89,14 @@ pub(crate) fn prepare(
     let search = hotshoe_loader::search_folders(&config.host.plugin_path, &config.folder);
     let mut problems = provenance::exposed_configuration(config);
     let mut found: Vec<(String, PluginEntry, Option<Code>)> = Vec::new();
-    for entry in &config.plugins {
+    let verified =
+        hotshoe_loader::verify_all(&config.plugins, |entry| verify(entry, &search, run_dir));
+    for (entry, verified) in config.plugins.iter().zip(verified) {
         let shown = entry
             .name
             .clone()
             .unwrap_or_else(|| entry.library.to_string());
-        match verify(entry, &search, run_dir) {
+        match verified {
             Ok(verified) => {
                 let name = entry
                     .name
