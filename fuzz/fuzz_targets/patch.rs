@@ -1,7 +1,9 @@
 //! A document and a change of it, two texts with a NUL between: what comes out is a document, and its diff leads there.
 #![no_main]
 
-use hotshoe::fuzz::store::{Change, Declaration, Evaluated, Operation, Store, StoreSettings};
+use hotshoe::fuzz::store::{
+    Change, Declaration, Evaluated, Expect, Operation, Store, StoreSettings,
+};
 use hotshoe_json::{DEPTH_MAX, canonical, read};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -41,6 +43,16 @@ fn store(initial: &[u8]) -> Option<Store> {
     Store::open(declaration).ok()
 }
 
+fn change(operation: Operation) -> Change {
+    Change {
+        operation,
+        expect: Expect::Absent,
+        dry_run: false,
+        confirm: None,
+        by: "host".to_owned(),
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.splitn(3, |byte| *byte == 0);
     let (Some(pointer), Some(initial), Some(patch)) = (parts.next(), parts.next(), parts.next())
@@ -64,7 +76,7 @@ fuzz_target!(|bytes: &[u8]| {
         },
     };
     let before = store.current().document.clone();
-    match store.evaluate(&Change::from(operation), NOW) {
+    match store.evaluate(&change(operation), NOW) {
         Ok(Evaluated::Candidate(candidate)) => {
             let document = candidate.document().expect("a change has one").to_vec();
             assert!(document.len() <= VALUE_LEN_MAX);
@@ -96,7 +108,7 @@ fn applied_to(store: &Store, from: u64, ops: Value) -> Vec<u8> {
         pointer: String::new(),
         ops,
     };
-    match other.evaluate(&Change::from(operation), NOW) {
+    match other.evaluate(&change(operation), NOW) {
         Ok(Evaluated::Candidate(candidate)) => {
             other.commit(candidate, "2026-01-02T03:04:06.000000Z");
         }
