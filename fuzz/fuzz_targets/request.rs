@@ -8,7 +8,7 @@ use hotshoe_plugin_api::entry;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -19,11 +19,13 @@ use std::{
 /// More than the two seconds that the fuzzer gives an input: whoever waits so long is found by it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const TOPIC: &str = "cfg";
+
 struct World {
     socket: PathBuf,
     _folder: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
-    _host: Host,
+    host: Host,
 }
 
 fn world() -> &'static World {
@@ -36,7 +38,7 @@ fn world() -> &'static World {
             "run_dir": folder.path(), "history_generations": 8,
         });
         let host = Host::builder()
-            .plugin("cfg", entry!(DynamicConfig), settings)
+            .plugin(TOPIC, entry!(DynamicConfig), settings)
             .build()
             .expect("a host");
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -49,7 +51,7 @@ fn world() -> &'static World {
             socket,
             _folder: folder,
             _runtime: runtime,
-            _host: host,
+            host,
         }
     })
 }
@@ -67,7 +69,9 @@ fn exchange(request: &[u8]) -> Vec<u8> {
         match stream.read(&mut piece) {
             Ok(0) => return answer,
             Ok(len) => answer.extend_from_slice(&piece[..len]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return answer,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return answer,
+            // The fuzzer's own clock ticks by a signal.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!(
                 "no end of the answer: {error}: {}",
                 String::from_utf8_lossy(&answer)
@@ -85,11 +89,10 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
         .position(|window| window == needle)
 }
 
-fn current() -> Vec<u8> {
-    let answer =
-        exchange(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let begin = find(&answer, b"etag").expect("a value has a tag");
-    answer[begin..].to_vec()
+/// The newest generation and its value.
+fn current() -> (u64, Vec<u8>) {
+    let host = &world().host;
+    host.current(TOPIC).expect("its topic is open")
 }
 
 fuzz_target!(|request: &[u8]| {
@@ -105,17 +108,10 @@ fuzz_target!(|request: &[u8]| {
         .strip_prefix(b"HTTP/1.")
         .and_then(|rest| rest.get(2..5));
     let status = status.map(|digits| String::from_utf8_lossy(digits).into_owned());
-    assert!(
-        answer.is_empty() || status.is_some(),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
-    assert_eq!(
-        find(&answer, b"urn:hotshoe:config:internal"),
-        None,
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    let shown = || String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || status.is_some(), "{}", shown());
+    // Nothing here asks a checker or writes to a disk: what is 500 is a panic of ours that was caught.
+    assert_ne!(status.as_deref(), Some("500"), "{}", shown());
     let refused = status.is_none_or(|status| status.as_str() >= "400");
     if let Some(before) = before.filter(|_| refused) {
         assert_eq!(current(), before, "refused, and changed");
