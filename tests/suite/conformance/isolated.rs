@@ -112,6 +112,48 @@ fn a_worker_that_is_stopped_does_not_keep_the_host_from_leaving() {
     assert_eq!(setup.trace().count("good", "driver", "shutdown"), 1);
 }
 
+/// Until it is ready a death is a failed init, in whichever call of its start: what had gone well went with the worker.
+#[test]
+fn a_worker_that_dies_in_a_call_after_its_init_is_started_again_as_often_as_inits_are_tried() {
+    for hook in ["register-metrics", "checker-init"] {
+        for (attempts, times) in [(2, 1), (2, 2)] {
+            let setup = Setup::new();
+            let mut bad = isolated(&setup)
+                .set("ends = true")
+                .key(&format!("init_attempts = {attempts}"));
+            for time in 0..times {
+                let once = setup.scratch(&format!("death-{time}"));
+                let once = once.display().to_string();
+                bad = bad.act(&format!(
+                    "hook = {hook:?}, crime = \"abort\", once = {once:?}"
+                ));
+            }
+            setup.entries(STREAM, &[setup.misbehave("good"), bad]);
+            let mut host = setup.start();
+            if times < attempts {
+                host.wait_ready();
+                host.send_line("one");
+                host.wait_stdout(b"one\n");
+                host.close_input();
+                host.assert_exit(0);
+                assert_eq!(setup.trace().count("bad", "driver", "shutdown"), 1);
+            } else {
+                host.assert_exit(4);
+                let error = &host.errors()[0];
+                assert!(
+                    error.starts_with("error[gone]") && error.contains("`bad`"),
+                    "{error}"
+                );
+                assert!(error.contains("signal 6 (SIGABRT)"), "{error}");
+            }
+            let trace = setup.trace();
+            let inits = |name| trace.count(name, "driver", "init");
+            assert_eq!((inits("bad"), inits("good")), (attempts, 1), "{hook}");
+            assert_eq!(trace.count("good", "driver", "shutdown"), 1);
+        }
+    }
+}
+
 /// Deaths beyond what is forgiven: a required instance ends the run in order, an optional one is left out of it.
 #[test]
 fn a_worker_that_keeps_dying_is_quarantined() {

@@ -184,6 +184,9 @@ impl Supervisor {
                     self.reopening_failed(id, &problem.headline, effects);
                     self.init_failed(id, problem, effects);
                 }
+                Call::InitChecker | Call::RegisterMetrics if self.went_with(id, &problem) => {
+                    self.died_in_start(id, problem, effects);
+                }
                 Call::Open | Call::Create | Call::InitChecker | Call::RegisterMetrics => {
                     self.fail_instance(id, problem, effects);
                 }
@@ -210,6 +213,16 @@ impl Supervisor {
             Call::Shutdown if instance.state == State::Failed => {}
             Call::Shutdown => self.set(id, State::Stopped, None),
         }
+    }
+
+    /// Its worker died in a call that comes after its init: what had gone well went with it, so that is a failed init, and the
+    /// next attempt begins with an init in a new worker. Whatever is initialised by then is passed over.
+    fn died_in_start(&mut self, id: InstanceId, problem: Problem, effects: &mut Vec<Effect>) {
+        self.bury(id, &problem.headline, effects);
+        if self.phase == Phase::Registering {
+            self.enter(Phase::Initializing);
+        }
+        self.init_failed(id, problem, effects);
     }
 
     fn init_failed(&mut self, id: InstanceId, problem: Problem, effects: &mut Vec<Effect>) {

@@ -10,8 +10,8 @@
 //! executors are being stopped nothing is. Never waits for a worker: whoever was killed and does not end is left behind.
 
 use super::{
-    Answer, Call, Death, Driver, Effect, ExecutorId, InstanceId, Phase, State, Supervisor, Timer,
-    as_warning, human, instances::declined_processor, revive::Revive,
+    Answer, Call, Death, Driver, Effect, ExecutorId, GONE, InstanceId, Phase, State, Supervisor,
+    Timer, as_warning, human, instances::declined_processor, revive::Revive,
 };
 use crate::error::{Blame, ExitCode, Problem};
 use std::{collections::BTreeMap, time::Duration};
@@ -349,6 +349,20 @@ impl Supervisor {
     ) {
         self.kill(id, why, effects);
         self.restarts(id).life = Life::Dead { counted: true };
+    }
+
+    /// Whether a call of the start failed because its worker is gone. What the failure says may be told before the death.
+    pub(super) fn went_with(&self, id: InstanceId, problem: &Problem) -> bool {
+        let dead = matches!(self.life(id), Life::Dead { .. });
+        self.isolated(id) && (dead || problem.code == GONE)
+    }
+
+    /// Whatever is left of a worker that died in a call of the start, and of what it had initialised, is no more; that it was
+    /// a failed init is counted by whoever asks.
+    pub(super) fn bury(&mut self, id: InstanceId, why: &str, effects: &mut Vec<Effect>) {
+        self.drop_life(id, effects);
+        self.reopening_failed(id, why, effects);
+        self.restarts(id).served = false;
     }
 
     /// A life failed: counts it, and brings the instance back or gives it up.

@@ -58,6 +58,8 @@ struct Book {
     made: BTreeMap<(ExecutorId, InstanceId), u32>,
     /// Failures that count, by their timers.
     failures: Vec<BTreeSet<u32>>,
+    /// Inits of its driver that were ordered before it was ever in service, but for those of a restart.
+    inits: Vec<u32>,
     /// Who was out before this step.
     was_out: Vec<bool>,
     /// In this step: who was charged, and with how many failures then.
@@ -101,6 +103,7 @@ impl Book {
             ordered: BTreeMap::new(),
             made: BTreeMap::new(),
             failures: vec![BTreeSet::new(); count],
+            inits: vec![0; count],
             was_out: Vec::new(),
             charged: Vec::new(),
             died_in_service: None,
@@ -306,6 +309,12 @@ impl Book {
             }
             _ => assert!(life.alive, "{call:?} of one that is dead"),
         }
+        let restarts = &self.supervisor.instances()[id.0].restarts;
+        if call == Call::InitDriver && restarts.life != Life::Restarting {
+            self.inits[id.0] += 1;
+            let attempts = self.supervisor.plan.instances[id.0].init_attempts;
+            assert!(self.inits[id.0] <= attempts, "more inits than attempts");
+        }
         if call == Call::Shutdown {
             life.shutdowns += 1;
             assert_eq!(life.shutdowns, 1, "a second shutdown");
@@ -473,6 +482,10 @@ impl Book {
                 },
             ))
         };
+        let called = || {
+            let code = code.to_owned();
+            outcome().map_err(|problem| Problem { code, ..problem })
+        };
         let mut possible: Vec<Box<dyn FnOnce() -> Event>> = Vec::new();
         // A stream runs until it is told to end, or something else brings that about.
         let (ends, mut others): (Vec<Owed>, Vec<Owed>) =
@@ -485,7 +498,7 @@ impl Book {
                     Event::Returned(id, Call::Create, Ok(Answer::Declined("no".to_owned())))
                 }),
                 Owed::Call(id, call) => {
-                    Box::new(move || Event::Returned(id, call, outcome().map(|()| Answer::Done)))
+                    Box::new(move || Event::Returned(id, call, called().map(|()| Answer::Done)))
                 }
                 Owed::Started(id) if badly => {
                     Box::new(move || Event::ExecutorStarted(id, blamed()))

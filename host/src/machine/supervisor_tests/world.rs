@@ -152,6 +152,12 @@ fn problem(exit: ExitCode, what: &str) -> Problem {
     Problem::error(exit, Blame::Plugin, "scripted", what)
 }
 
+/// What a call of a dead worker fails with.
+fn gone() -> Problem {
+    let code = super::super::GONE;
+    Problem::error(ExitCode::Init, Blame::Plugin, code, "its worker is gone")
+}
+
 impl World {
     pub(super) fn of<const N: usize>(instances: [InstancePlan; N]) -> Self {
         let plan = Plan {
@@ -313,8 +319,8 @@ impl World {
         let hanging = std::mem::take(&mut self.hanging);
         for (whose, call) in hanging {
             if whose == id {
-                let gone = problem(ExitCode::Init, "its worker is gone");
-                self.events.push_back(Event::Returned(id, call, Err(gone)));
+                self.events
+                    .push_back(Event::Returned(id, call, Err(gone())));
             } else {
                 self.hanging.push((whose, call));
             }
@@ -566,7 +572,7 @@ impl World {
         };
         self.workers.remove(&id);
         let outcome = match fails {
-            true => Err(problem(ExitCode::Init, "its worker is gone")),
+            true => Err(gone()),
             false => Ok(Answer::Done),
         };
         let returned = Event::Returned(id, call, outcome);

@@ -96,18 +96,79 @@ fn a_death_between_two_calls_is_found_at_its_turn() {
 }
 
 #[test]
-fn the_checker_and_the_metrics_of_one_that_dies_fail_it_and_it_is_owed_no_shutdown() {
+fn a_death_in_the_checkers_init_or_in_register_metrics_is_a_failed_init_too() {
+    let calls = "a load, a new, a init, a checker init, a register_metrics";
+    let shown =
+        |line: &str| calls[..calls.find(line).expect("one of them") + line.len()].to_owned();
+    for line in ["a checker init", "a register_metrics"] {
+        for dying in [DiesTimes(1), DiesFirst, DiesAfterAll] {
+            let a = instance("a", &[D, C]).isolated().attempts(2);
+            let mut world = World::of([a, instance("b", &[D])]);
+            world.on(line, dying).stand_still().start();
+            world.on(line, FailsTimes(0, ExitCode::Init));
+            let begun = world.log().replace("a killed, ", "");
+            let begun = begun.replace("b load, ", "").replace("b new, ", "");
+            let begun = begun.replace("b init, ", "");
+            assert_eq!(begun, format!("{}, warning 4", shown(line)));
+            assert_eq!(world.state("a"), State::BackingOff);
+            let (again, last) = calls.split_at(calls.rfind(", ").expect("a list"));
+            let b = match line {
+                "a checker init" => ", b init",
+                _ => "",
+            };
+            assert_eq!(
+                world.go_on(),
+                format!("(100ms), {again}{b}{last}, b register_metrics, ready")
+            );
+            assert_eq!((world.count("b init"), world.count("b shutdown")), (1, 0));
+            assert_eq!(world.state("a"), State::Ready);
+        }
+    }
+}
+
+#[test]
+fn attempts_that_all_die_after_their_init_end_the_start_and_nobody_is_owed_a_shutdown() {
     for line in ["a checker init", "a register_metrics"] {
         for dying in [Dies, DiesFirst, DiesAfterAll] {
             let mut world = World::of([instance("a", &[D, C]).isolated().attempts(3)]);
             world.on(line, dying);
-            world.start();
-            let mut end = world.since(line);
-            // Where the failure is told first, the shutdown that it was owed finds the worker gone.
-            end = end.replace("a shutdown, ", "");
-            assert_eq!(end, "error 4, finish 4", "{}", world.log());
+            let started = world.start();
+            assert!(started.ends_with("error 4, finish 4"), "{started}");
+            assert_eq!(world.count("a init"), 3);
+            assert_eq!(world.pauses(), ["100ms", "200ms"]);
+            assert_eq!(world.count("a shutdown"), 0);
+
+            let optional = instance("a", &[D, C]).isolated().optional();
+            let mut world = World::of([optional, instance("b", &[D])]);
+            world.on(line, dying);
+            assert!(world.start().ends_with("b register_metrics, ready"));
+            assert_eq!(
+                (world.state("a"), world.count("b init")),
+                (State::Failed, 1)
+            );
         }
     }
+}
+
+#[test]
+fn metrics_that_overrun_in_a_worker_are_killed_and_tried_again_and_an_error_is_not() {
+    let a = || instance("a", &[D]).isolated().attempts(2);
+    let mut world = World::of([a()]);
+    world.on("a register_metrics", Hangs).stand_still().start();
+    world.go_on();
+    assert_eq!(
+        world.log(),
+        format!(
+            "{AGAIN}, (10s), a killed, warning 4, (100ms), {AGAIN}, (10s), a killed, error 4, finish 4"
+        )
+    );
+
+    let mut world = World::of([a()]);
+    world.on("a register_metrics", Fails(ExitCode::Init));
+    assert_eq!(
+        world.start(),
+        format!("{AGAIN}, error 4, a shutdown, finish 4")
+    );
 }
 
 #[test]
