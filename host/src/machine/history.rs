@@ -4,10 +4,14 @@
 //! charged at all (the task was in the worker's hand, and alone) is for the caller to say.
 
 use super::{InstanceId, batch::Batch};
+use std::collections::BTreeSet;
 
 /// Deaths after which a batch is replayed record by record. The first may be anything: a kill from outside, another task's
 /// late damage. The second under the same batch makes the batch the suspect, and no record of it yet.
 const DEATHS_BEFORE_REPLAY: usize = 2;
+
+/// Deaths that it takes to find the first record that kills: the two, and the one in the replay.
+pub(crate) const DEATHS_TO_FIND: usize = DEATHS_BEFORE_REPLAY + 1;
 
 /// A worker that died under an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub(crate) struct History {
     pub(crate) suspect: bool,
     /// The instances whose workers died with this task in hand, and nothing else; until a record is found guilty.
     deaths: Vec<InstanceId>,
+    /// The instances whose workers died with this task in hand, with others beside it or not; until a record is found guilty.
+    accusers: BTreeSet<InstanceId>,
 }
 
 impl History {
@@ -89,9 +95,29 @@ impl History {
         self.deaths.len()
     }
 
+    /// A worker died while it had this task. Answers how many deaths each instance is to be forgiven.
+    ///
+    /// - `alone`: nothing else was under way, anywhere.
+    pub(crate) fn died(&mut self, gone: &Gone, alone: bool) -> Vec<(InstanceId, u32)> {
+        self.suspect = true;
+        if !gone.in_hand {
+            return Vec::new();
+        }
+        self.accusers.insert(gone.instance);
+        match alone {
+            true => self.charge(gone),
+            false => Vec::new(),
+        }
+    }
+
+    /// The task is through. Answers whose deaths under it are no record's fault, as far as anybody will ever know.
+    pub(crate) fn acquitted(&mut self) -> BTreeSet<InstanceId> {
+        std::mem::take(&mut self.accusers)
+    }
+
     /// A worker died with this task in hand, and with nothing else. Where that proves a record guilty, the record is at fault,
     /// and the answer is how many deaths each instance is to be forgiven.
-    pub(crate) fn charge(&mut self, gone: &Gone) -> Vec<(InstanceId, u32)> {
+    fn charge(&mut self, gone: &Gone) -> Vec<(InstanceId, u32)> {
         self.deaths.push(gone.instance);
         let Some(replay) = &mut self.replay else {
             if self.deaths.len() >= DEATHS_BEFORE_REPLAY {
@@ -107,6 +133,7 @@ impl History {
         replay.faults.push((replay.next, reason));
         replay.next += 1;
         replay.poisoned = true;
+        self.accusers.clear();
         let mut forgiven: Vec<(InstanceId, u32)> = Vec::new();
         for instance in self.deaths.drain(..) {
             match forgiven.iter_mut().find(|(known, _)| *known == instance) {
@@ -134,14 +161,14 @@ mod tests {
     #[test]
     fn the_third_death_names_the_record_and_a_later_one_is_enough() {
         let mut history = History::default();
-        assert_eq!(history.charge(&gone(0)), []);
+        assert_eq!(history.died(&gone(0), true), []);
         assert!(history.replay.is_none());
-        assert_eq!(history.charge(&gone(0)), []);
+        assert_eq!(history.died(&gone(0), true), []);
         history.replay.as_mut().unwrap().next = 5;
-        assert_eq!(history.charge(&gone(0)), [(InstanceId(0), 3)]);
+        assert_eq!(history.died(&gone(0), true), [(InstanceId(0), 3)]);
         assert_eq!(history.replay.as_ref().unwrap().next, 6);
         history.replay.as_mut().unwrap().next = 9;
-        assert_eq!(history.charge(&gone(0)), [(InstanceId(0), 1)]);
+        assert_eq!(history.died(&gone(0), true), [(InstanceId(0), 1)]);
         let replay = history.replay.unwrap();
         let found: Vec<(usize, &str)> = replay
             .faults
@@ -160,19 +187,40 @@ mod tests {
             replay: Some(Replay::default()),
             ..History::default()
         };
-        assert_eq!(history.charge(&gone(0)), []);
-        assert_eq!(history.charge(&gone(0)), []);
+        assert_eq!(history.died(&gone(0), true), []);
+        assert_eq!(history.died(&gone(0), true), []);
         assert_eq!(history.replay.as_ref().unwrap().next, 0);
-        assert_eq!(history.charge(&gone(0)), [(InstanceId(0), 3)]);
+        assert_eq!(history.died(&gone(0), true), [(InstanceId(0), 3)]);
+    }
+
+    #[test]
+    fn a_task_that_gets_through_tells_whose_deaths_were_no_records_fault() {
+        let mut history = History::default();
+        history.died(&gone(1), false);
+        history.died(&gone(0), true);
+        history.died(
+            &Gone {
+                in_hand: false,
+                ..gone(2)
+            },
+            true,
+        );
+        let whose = BTreeSet::from([InstanceId(0), InstanceId(1)]);
+        assert_eq!((history.acquitted(), history.suspect), (whose, true));
+        assert_eq!(history.acquitted(), BTreeSet::new());
+        // One that was found guilty answers for all of them.
+        history.died(&gone(0), true);
+        history.died(&gone(0), true);
+        assert_eq!(history.acquitted(), BTreeSet::new());
     }
 
     #[test]
     fn each_instance_is_forgiven_its_own_deaths() {
         let mut history = History::default();
-        history.charge(&gone(0));
-        history.charge(&gone(1));
+        history.died(&gone(0), true);
+        history.died(&gone(1), true);
         assert_eq!(
-            history.charge(&gone(0)),
+            history.died(&gone(0), true),
             [(InstanceId(0), 2), (InstanceId(1), 1)]
         );
     }

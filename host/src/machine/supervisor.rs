@@ -181,6 +181,8 @@ pub(crate) enum Event {
     Revived(ExecutorId, InstanceId, Result<(), Problem>),
     /// A record killed the instance's worker so many times, and was found. Told before that executor's `Revived`.
     Poisoned(InstanceId, u32),
+    /// A task is through under which the instance's worker died, and none of its records was found to be at fault for that.
+    HuntEnded(InstanceId),
     StopAsked,
 }
 
@@ -189,6 +191,8 @@ pub(crate) enum Event {
 pub(crate) struct Death {
     /// `killed by signal 11 (SIGSEGV)`, `it exited with code 3`.
     pub(crate) how: String,
+    /// It was at a batch, and no other was out: a record of that may be at fault.
+    pub(crate) in_hand: bool,
 }
 
 /// The code of a problem that only says: the worker is gone. An executor whose start fails with it is not charged.
@@ -450,6 +454,7 @@ impl Supervisor {
             Event::Died(id, death) => self.died(id, death, effects),
             Event::Revived(executor, id, outcome) => self.revived(executor, id, outcome, effects),
             Event::Poisoned(id, deaths) => self.poisoned(id, deaths, effects),
+            Event::HuntEnded(id) => self.restarts(id).charge_held(),
             Event::StopAsked => self.stop(effects),
         }
     }

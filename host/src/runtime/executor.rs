@@ -5,7 +5,7 @@ use crate::{
         Backend,
         slot::{Broke, Slot, TaskRun},
     },
-    machine::{InstanceId, supervisor::Event},
+    machine::{InstanceId, history::History, supervisor::Event},
     services::Services,
     stream::{
         self, Policy,
@@ -127,7 +127,13 @@ impl Executor<'_> {
             }
             let task = &mut tasks[left];
             match task::run_task(&mut self.slot, &task.run, &crew.policy, &crew.counts) {
-                Ran::Over(outcome) => crew.desk.complete(post, &task.run, outcome),
+                Ran::Over(outcome) => {
+                    // Told first: with the last task the stream ends.
+                    for instance in task.run.with_history(History::acquitted) {
+                        crew.services.tell(Event::HuntEnded(instance));
+                    }
+                    crew.desk.complete(post, &task.run, outcome);
+                }
                 Ran::Gone(gone) => {
                     task.gone = Some(gone);
                     self.give_back(tasks.split_off(left), 1);

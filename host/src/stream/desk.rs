@@ -491,12 +491,7 @@ impl Desk {
             if !inbox.dead.contains(&gone.instance) {
                 inbox.dead.push(gone.instance);
             }
-            run.with_history(|history| {
-                history.suspect = true;
-                if alone && gone.in_hand {
-                    forgiven.extend(history.charge(gone));
-                }
-            });
+            forgiven.extend(run.with_history(|history| history.died(gone, alone)));
         }
         if !self.is_cancelled() {
             inner.put_back(returned.into_iter().map(|returned| returned.run));

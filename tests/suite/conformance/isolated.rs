@@ -216,6 +216,64 @@ fn a_record_that_kills_ends_the_run_by_name_where_that_is_asked_for() {
     }
 }
 
+/// The hunt for a record needs three deaths, and a worker that is forgiven one or two is not given up before it is over.
+#[test]
+fn a_single_record_that_kills_stops_no_stream_however_little_is_forgiven() {
+    for attempts in [1, 2] {
+        let setup = Setup::new();
+        let bad = isolated(&setup)
+            .key(&format!(
+                "restart = {{ attempts = {attempts}, backoff = \"1ms\", backoff_max = \"1ms\" }}"
+            ))
+            .act("hook = \"record\", crime = \"segfault\", word = \"poison\"");
+        let dead = setup.scratch("dead");
+        let stream = format!(
+            "{STREAM}batch_records = 4\non_error = \"dead-letter\"\ndead_letter = {:?}\n",
+            dead.display().to_string()
+        );
+        setup.entries(&stream, &[bad]);
+        let mut host = setup.start();
+        // Many batches, so that the first death has others under way.
+        let line = |number: usize| match number {
+            102 => format!("{number} poison\n"),
+            _ => format!("{number}\n"),
+        };
+        let records: String = (0..400).map(line).collect();
+        host.send(records.as_bytes());
+        host.close_input();
+        host.assert_exit(0);
+        let expected: String = (0..400).filter(|number| *number != 102).map(line).collect();
+        assert_eq!(String::from_utf8_lossy(&host.stdout()), expected);
+        let letters = std::fs::read_to_string(&dead).expect("the file of the dead letters");
+        assert!(letters.contains("102 poison") && letters.lines().count() == 1);
+    }
+}
+
+/// Ten records a minute are excused; one that dies of every record is given up, and names what it died of.
+#[test]
+fn a_worker_that_dies_of_every_record_is_quarantined_all_the_same() {
+    let setup = Setup::new();
+    let bad = isolated(&setup)
+        .key("restart = { attempts = 1, backoff = \"1ms\", backoff_max = \"1ms\" }")
+        .act("hook = \"record\", crime = \"segfault\"");
+    let dead = setup.scratch("dead");
+    let stream = format!(
+        "{STREAM}on_error = \"dead-letter\"\ndead_letter = {:?}\n",
+        dead.display().to_string()
+    );
+    setup.entries(&stream, &[bad]);
+    let mut host = setup.start();
+    let records: String = (0..100).map(|number| format!("{number}\n")).collect();
+    host.send(records.as_bytes());
+    host.close_input();
+    host.assert_exit(1);
+    let error = &host.errors()[0];
+    assert!(
+        error.starts_with("error[quarantined]") && error.contains("SIGSEGV"),
+        "{error}"
+    );
+}
+
 /// One bad record in each of many batches that are under way at once: each is found, and the others keep their order.
 #[test]
 fn records_that_kill_become_dead_letters_and_all_others_come_out_in_order() {

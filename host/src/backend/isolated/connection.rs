@@ -344,6 +344,16 @@ impl Connection {
         })
     }
 
+    /// Whether the worker was at a batch, and no other was out: the newest, for the older ones have come back.
+    pub(crate) fn at_its_only_batch(&self) -> bool {
+        let tasks = self.tasks.lock();
+        let mut newest = tasks
+            .iter()
+            .filter_map(|(executor, out)| Some((*executor, out.back()?.0)));
+        self.batches_out.load(Ordering::Acquire) == 1
+            && newest.any(|(executor, number)| self.in_hand(executor) == number)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }

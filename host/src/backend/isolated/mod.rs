@@ -192,7 +192,7 @@ impl Isolated {
             if death.asked {
                 return;
             }
-            let how = death.how.clone();
+            let (how, in_hand) = (death.how.clone(), connection.at_its_only_batch());
             // Looked up before the next life begins, which says in the same cells what it is at.
             let crash = Crash {
                 at: clock::utc_now(),
@@ -202,7 +202,7 @@ impl Isolated {
             };
             if death.served {
                 // Told first: a disk takes its time.
-                services.tell(Event::Died(id, supervisor::Death { how }));
+                services.tell(Event::Died(id, supervisor::Death { how, in_hand }));
             }
             if let Err(error) = crash::write(&crashes, &crash) {
                 tracing::warn!(plugin = name, %error, "the record of a worker's death cannot be written");

@@ -5,15 +5,25 @@
 //! a dead worker does, so no late answer is taken for the new life's. Answers of executors may come late: those are told
 //! apart by what they were ordered for (`revive.rs`).
 //!
-//! Deaths are forgiven up to a number within a time; one more quarantines. A life that is killed, or dies, is owed no
-//! shutdown. While tasks are drained an instance is still brought back, for records that were read wait for it; once
+//! Deaths are forgiven up to a number within a time; one more quarantines. One that a record may be at fault for (the worker
+//! was at the only batch that was out) is *held*: it does not count while the hunt for that record goes on, for the hunt needs
+//! three deaths, and whoever is given up at the second or third has a single bad record to thank for it. With the record found
+//! they are taken back; where the task gets through without one they count as any, from the next failure on: what has just
+//! shown that it works is not given up for it. No more than one hunt's deaths are held at a time, and of the records found only
+//! so many a minute excuse anybody, so one that dies of everything is given up all the same, a few deaths later. Who forgives
+//! no failure at all is taken at his word.
+//!
+//! A life that is killed, or dies, is owed no shutdown. While tasks are drained an instance is still brought back, for records that were read wait for it; once
 //! executors are being stopped nothing is. Never waits for a worker: whoever was killed and does not end is left behind.
 
 use super::{
     Answer, Call, Death, Driver, Effect, ExecutorId, GONE, InstanceId, Phase, State, Supervisor,
     Timer, as_warning, human, instances::declined_processor, revive::Revive,
 };
-use crate::error::{Blame, ExitCode, Problem};
+use crate::{
+    error::{Blame, ExitCode, Problem},
+    machine::history::DEATHS_TO_FIND,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How long a killed worker's end is waited for. The kernel needs milliseconds, or seconds to tear down a large one; what
@@ -52,6 +62,8 @@ pub(super) enum Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     InService,
+    /// In service, and at the only batch that was out.
+    InHand,
     /// In a restart, before it was ready again.
     Starting,
 }
@@ -61,6 +73,8 @@ pub(super) enum When {
 struct Failure {
     serial: u32,
     when: When,
+    /// A record may be at fault: it does not count yet.
+    held: bool,
 }
 
 /// What is known of an instance's lives.
@@ -130,11 +144,22 @@ impl Restarts {
     fn take_back(&mut self, deaths: u32) -> Vec<u32> {
         let mut taken = Vec::new();
         for place in (0..self.failures.len()).rev() {
-            if taken.len() < deaths as usize && self.failures[place].when == When::InService {
+            if taken.len() < deaths as usize && self.failures[place].when != When::Starting {
                 taken.push(self.failures.remove(place).serial);
             }
         }
         taken
+    }
+
+    fn held(&self) -> usize {
+        self.failures.iter().filter(|failure| failure.held).count()
+    }
+
+    /// No record is at fault for what was held, or none that excuses it.
+    pub(super) fn charge_held(&mut self) {
+        for failure in &mut self.failures {
+            failure.held = false;
+        }
     }
 
     /// Everything that a timer is to forget.
@@ -203,6 +228,10 @@ impl Supervisor {
             return;
         }
         instance.restarts.last_death = Some(death.how);
+        let when = match death.in_hand {
+            true => When::InHand,
+            false => When::InService,
+        };
         let owed = self.drop_life(id, effects);
         let instance = self.instance(id);
         if instance.call.is_some() {
@@ -231,9 +260,16 @@ impl Supervisor {
             }
             Life::Up | Life::Reviving => {
                 let problem = self.death(id, ExitCode::Running);
-                self.fail_life(id, problem, When::InService, effects);
+                self.fail_life(id, problem, when, effects);
             }
         }
+    }
+
+    /// Whether a death with a batch in hand is held: a hunt for the record goes on, or begins with it.
+    fn hunts(&self, id: InstanceId) -> bool {
+        let plan = self.plan_of(id);
+        let room = self.instances[id.0].restarts.held() < DEATHS_TO_FIND;
+        self.stream_open && plan.in_stream && plan.restart.attempts > 0 && room
     }
 
     fn died_in_stop(&mut self, id: InstanceId, owed: bool, effects: &mut Vec<Effect>) {
@@ -385,22 +421,27 @@ impl Supervisor {
         }
         self.drop_life(id, effects);
         let policy = self.plan_of(id).restart;
+        let held = when == When::InHand && self.hunts(id);
         let restarts = self.restarts(id);
-        let pardoned = when == When::InService && restarts.pardons > 0;
+        let pardoned = when != When::Starting && restarts.pardons > 0;
         if pardoned {
             restarts.pardons -= 1;
         } else {
             let serial = restarts.serial();
-            restarts.failures.push(Failure { serial, when });
+            let failure = Failure { serial, when, held };
+            restarts.failures.push(failure);
             effects.push(Effect::Arm(Timer::Forgive(id, serial), policy.within));
         }
-        let failures = u32::try_from(restarts.failures.len()).unwrap_or(u32::MAX);
-        if failures > policy.attempts {
+        let count = |failures: usize| u32::try_from(failures).unwrap_or(u32::MAX);
+        let failures = count(restarts.failures.len());
+        let charged = count(restarts.failures.len() - restarts.held());
+        if charged > policy.attempts {
             self.quarantine(id, &problem, effects);
             return;
         }
+        // One that is held counts here: a hunt is no reason to hurry.
         let pause = match when {
-            When::InService => policy.pause(failures),
+            When::InService | When::InHand => policy.pause(failures),
             When::Starting => policy.pause_after_failed_start(failures),
         };
         let pause = self.jitter.spread(pause);
@@ -415,8 +456,9 @@ impl Supervisor {
         };
         let count = match pardoned {
             true => "its death was a record's fault".to_owned(),
+            false if held => "it may be a record's fault, and counts if none is found".to_owned(),
             false => format!(
-                "failure {failures} in {}; {} are forgiven",
+                "failure {charged} in {}; {} are forgiven",
                 human(policy.within),
                 policy.attempts
             ),
@@ -545,6 +587,7 @@ impl Supervisor {
         restarts.poisons.push(serial);
         effects.push(Effect::Arm(Timer::Forgive(id, serial), MINUTE));
         if restarts.poisons.len() > POISONS_PER_MINUTE_MAX {
+            restarts.charge_held();
             return;
         }
         let taken = restarts.take_back(deaths);
@@ -552,6 +595,8 @@ impl Supervisor {
             // The executor knows of a death before its end-of-file is told.
             restarts.pardons = 1;
         }
+        // Older ones that nobody answered for.
+        restarts.charge_held();
         for serial in taken {
             effects.push(Effect::Disarm(Timer::Forgive(id, serial)));
         }

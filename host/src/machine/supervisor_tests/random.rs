@@ -6,7 +6,7 @@ use super::super::{
 };
 use crate::{
     error::{Blame, ExitCode, Problem},
-    machine::{Parts, retry::RestartPolicy},
+    machine::{Parts, history::DEATHS_TO_FIND, retry::RestartPolicy},
 };
 use proptest::prelude::*;
 use std::{
@@ -58,14 +58,18 @@ struct Book {
     made: BTreeMap<(ExecutorId, InstanceId), u32>,
     /// Failures that count, by their timers.
     failures: Vec<BTreeSet<u32>>,
+    /// Those of them that a record may be at fault for.
+    held: Vec<BTreeSet<u32>>,
     /// Inits of its driver that were ordered before it was ever in service, but for those of a restart.
     inits: Vec<u32>,
     /// Who was out before this step.
     was_out: Vec<bool>,
-    /// In this step: who was charged, and with how many failures then.
+    /// In this step: who failed, and how many failures counted then.
     charged: Vec<(InstanceId, usize)>,
-    /// In this step: a death in service that must be charged.
+    /// In this step: a death in service that must be charged, or held.
     died_in_service: Option<InstanceId>,
+    /// In this step: a death with a batch in hand.
+    died_in_hand: bool,
     ready: u32,
     stopping: bool,
     /// Executors are being stopped, or more: nothing is brought back any more.
@@ -77,9 +81,9 @@ fn problem() -> Problem {
     Problem::error(ExitCode::Init, Blame::Plugin, "random", "it failed")
 }
 
-fn death() -> Death {
+fn death(in_hand: bool) -> Death {
     let how = "killed by signal 9 (SIGKILL)".to_owned();
-    Death { how }
+    Death { how, in_hand }
 }
 
 /// What happens next.
@@ -103,10 +107,12 @@ impl Book {
             ordered: BTreeMap::new(),
             made: BTreeMap::new(),
             failures: vec![BTreeSet::new(); count],
+            held: vec![BTreeSet::new(); count],
             inits: vec![0; count],
             was_out: Vec::new(),
             charged: Vec::new(),
             died_in_service: None,
+            died_in_hand: false,
             ready: 0,
             stopping: false,
             no_more: false,
@@ -117,6 +123,11 @@ impl Book {
     fn send(&mut self, event: Event) {
         self.charged.clear();
         self.died_in_service = None;
+        self.died_in_hand = matches!(&event, Event::Died(_, death) if death.in_hand);
+        let answered = match &event {
+            Event::Poisoned(id, _) | Event::HuntEnded(id) => Some(*id),
+            _ => None,
+        };
         let poisoned = matches!(event, Event::Poisoned(..));
         let may_fail = matches!(
             event,
@@ -139,6 +150,10 @@ impl Book {
         }
         assert!(may_fail || self.charged.is_empty(), "{shown} is no failure");
         assert!(self.charged.len() <= 1, "{shown} is one failure");
+        if let Some(id) = answered {
+            // What was held and is not taken back counts now, and is no failure of this moment.
+            self.held[id.0].clear();
+        }
         if let Some(id) = self.died_in_service {
             let charged = self.charged.iter().any(|(whose, _)| *whose == id);
             assert!(charged, "{shown} was not counted");
@@ -146,9 +161,16 @@ impl Book {
         for (place, now) in quarantined(&self.supervisor).into_iter().enumerate() {
             let attempts = self.supervisor.plan.instances[place].restart.attempts as usize;
             let peak = self.charged.iter().find(|(id, _)| id.0 == place);
-            let too_many = peak.is_some_and(|(_, failures)| *failures == attempts + 1);
+            let too_many = peak.is_some_and(|(_, failures)| *failures > attempts);
             assert_eq!(now && !before[place], too_many, "quarantine after {shown}");
-            assert!(self.failures[place].len() <= attempts, "failures are left");
+            // So whatever it dies of, and whoever says that a record may be at fault, it does not live for ever.
+            let (all, held) = (self.failures[place].len(), self.held[place].len());
+            let most = if attempts == 0 {
+                0
+            } else {
+                attempts + DEATHS_TO_FIND
+            };
+            assert!(held <= DEATHS_TO_FIND && all <= most, "failures are left");
         }
         assert!(!poisoned || self.charged.is_empty());
         self.no_restart_is_stuck(&shown);
@@ -234,6 +256,7 @@ impl Book {
                 self.timers.remove(timer);
                 if let Timer::Forgive(id, serial) = timer {
                     self.failures[id.0].remove(serial);
+                    self.held[id.0].remove(serial);
                 }
                 if let Timer::Call(id, call) = timer {
                     let isolated = self.supervisor.plan.instances[id.0].isolated;
@@ -327,8 +350,15 @@ impl Book {
         self.timers.insert(timer);
         match timer {
             Timer::Forgive(id, serial) if after == WITHIN => {
+                let plan = &self.supervisor.plan.instances[id.0];
+                let hunted = plan.in_stream && self.owed.contains(&Owed::Ended);
+                let room = self.held[id.0].len() < DEATHS_TO_FIND;
+                if self.died_in_hand && hunted && room && plan.restart.attempts > 0 {
+                    self.held[id.0].insert(serial);
+                }
                 self.failures[id.0].insert(serial);
-                self.charged.push((id, self.failures[id.0].len()));
+                let counted = self.failures[id.0].len() - self.held[id.0].len();
+                self.charged.push((id, counted));
             }
             Timer::Restart(id) if after == KILL_PATIENCE => assert!(self.lives[id.0].killed),
             Timer::Restart(id) => {
@@ -378,6 +408,7 @@ impl Book {
                 self.timers.remove(&timer);
                 if let Timer::Forgive(id, serial) = timer {
                     self.failures[id.0].remove(&serial);
+                    self.held[id.0].remove(&serial);
                 }
             }
             Effect::Kill(id, _) => {
@@ -527,7 +558,8 @@ impl Book {
             possible.push(Box::new(move || Event::Recovered(whom)));
             possible.push(Box::new(move || Event::Faulted(whom, problem())));
             // Told twice, or of one that does not live.
-            possible.push(Box::new(move || Event::Died(whom, death())));
+            possible.push(Box::new(move || Event::Died(whom, death(badly))));
+            possible.push(Box::new(move || Event::HuntEnded(whom)));
             let deaths = u32::from(choice % 4);
             possible.push(Box::new(move || Event::Poisoned(whom, deaths)));
         }
@@ -553,7 +585,7 @@ impl Book {
             .collect();
         if !living.is_empty() {
             let id = living[usize::from(choice) % living.len()];
-            self.send(Event::Died(id, death()));
+            self.send(Event::Died(id, death(choice >= 128)));
         }
     }
 

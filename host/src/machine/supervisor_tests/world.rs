@@ -135,7 +135,8 @@ enum Ordered {
 
 fn died(id: InstanceId) -> Event {
     let how = "killed by signal 11 (SIGSEGV)".to_owned();
-    Event::Died(id, Death { how })
+    let in_hand = false;
+    Event::Died(id, Death { how, in_hand })
 }
 
 /// A pause without its jitter, of which there is at most a quarter.
@@ -288,6 +289,19 @@ impl World {
         assert!(self.workers.contains(&id), "{name} has no worker to die");
         self.end_worker(id);
         self.settle()
+    }
+
+    /// The same with a batch in hand, and no other under way.
+    pub(super) fn dies_in_hand(&mut self, name: &str) -> String {
+        let id = self.id(name);
+        assert!(self.workers.remove(&id), "{name} has no worker to die");
+        let how = "killed by signal 11 (SIGSEGV)".to_owned();
+        let in_hand = true;
+        self.send(Event::Died(id, Death { how, in_hand }))
+    }
+
+    pub(super) fn hunt_ends(&mut self, name: &str) -> String {
+        self.send(Event::HuntEnded(self.id(name)))
     }
 
     /// A death is told, true or not.

@@ -63,7 +63,7 @@ fn next_life(
     assert!(gone.in_hand);
     on.respawn();
     slot.revive(on.id(), on).unwrap();
-    run.with_history(|history| history.charge(&gone))
+    run.with_history(|history| history.died(&gone, true))
 }
 
 fn no_violations(instances: &[Arc<Scripted>]) {

@@ -1,4 +1,4 @@
-//! Deaths that a record caused are taken back from the instance, within bounds.
+//! Deaths that a record caused are taken back from the instance, within bounds, and do not count while the record is hunted.
 
 use super::*;
 
@@ -71,4 +71,113 @@ fn a_minute_later_they_are_taken_back_again() {
     world.dies("a");
     world.poisons("a", 1);
     assert_eq!(world.dies("a"), format!("warning 1, {AGAIN}"));
+}
+
+/// Records pass through it, and so many failures are forgiven.
+fn in_stream(attempts: u32) -> World {
+    let a = instance("a", &[P]).isolated().in_stream();
+    begun(World::of([a.forgiven(attempts)]).stream())
+}
+
+#[test]
+fn a_single_bad_record_is_found_however_little_is_forgiven() {
+    for attempts in 1..=4 {
+        for company in [false, true] {
+            for told_first in [false, true] {
+                let mut world = in_stream(attempts);
+                if company {
+                    // With others under way, so nobody hunts yet: it counts.
+                    world.dies("a");
+                }
+                world.dies_in_hand("a");
+                world.dies_in_hand("a");
+                if told_first {
+                    world.poisons("a", 3);
+                    world.dies_in_hand("a");
+                } else {
+                    world.dies_in_hand("a");
+                    world.poisons("a", 3);
+                }
+                assert_eq!(world.state("a"), State::Ready, "{}", world.log());
+                assert_eq!(world.timers(), 1 + usize::from(company));
+                // Others of its batch, found at once.
+                for _ in 0..9 {
+                    world.dies_in_hand("a");
+                    world.poisons("a", 1);
+                }
+                assert_eq!(world.state("a"), State::Ready, "{}", world.log());
+                assert_eq!(
+                    world.codes().iter().filter(|code| *code != "died").count(),
+                    0
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn one_whose_task_gets_through_is_charged_and_given_up_at_the_next_failure() {
+    let mut world = in_stream(1);
+    world.dies_in_hand("a");
+    let said = world.headlines().pop().map(str::to_owned);
+    assert!(said.is_some_and(|said| said.contains("may be a record's fault")));
+    world.dies_in_hand("a");
+    // It has just shown that it works.
+    assert_eq!(world.hunt_ends("a"), "");
+    assert_eq!(world.state("a"), State::Ready);
+    assert!(world.dies_in_hand("a").starts_with("a retired, error 1"));
+    assert!(
+        world
+            .reason("a")
+            .is_some_and(|said| said.contains("3 times within 5m"))
+    );
+
+    // As long as they count.
+    let mut world = in_stream(1);
+    world.dies_in_hand("a");
+    world.dies_in_hand("a");
+    world.hunt_ends("a");
+    world.wait(Duration::from_secs(301));
+    world.dies_in_hand("a");
+    assert_eq!(world.state("a"), State::Ready);
+}
+
+#[test]
+fn one_that_dies_of_everything_is_given_up_whatever_is_said_of_its_records() {
+    for attempts in 1..=3 {
+        let lives = |each: fn(&mut World)| {
+            let mut world = in_stream(attempts);
+            let mut lives = 0;
+            while world.state("a") != State::Quarantined {
+                lives += 1;
+                assert!(lives < 100, "it lives for ever: {}", world.log());
+                world.dies_in_hand("a");
+                each(&mut world);
+            }
+            lives
+        };
+        // Nobody says anything, a record is found each time, no record ever is.
+        let (most, excused) = (attempts as usize, 10);
+        assert_eq!(lives(|_| {}), most + 1 + 3);
+        assert_eq!(
+            lives(|world| drop(world.poisons("a", 1))),
+            excused + most + 2
+        );
+        assert_eq!(lives(|world| drop(world.hunt_ends("a"))), most + 2);
+    }
+}
+
+#[test]
+fn only_a_death_with_one_batch_in_hand_of_a_stream_is_held_and_none_where_nothing_is_forgiven() {
+    let mut world = in_stream(1);
+    world.dies("a");
+    assert!(world.dies("a").starts_with("a retired, error 1"));
+
+    let mut world = in_stream(0);
+    assert!(world.dies_in_hand("a").starts_with("a retired, error 1"));
+
+    let aside = [instance("a", &[P]).isolated().forgiven(1)];
+    let mut world = begun(World::of(aside).stream());
+    world.dies_in_hand("a");
+    assert!(world.dies_in_hand("a").starts_with("a retired, error 1"));
 }
