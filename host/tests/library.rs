@@ -4,6 +4,7 @@
     reason = "a failed unwrap in here is a failed test, with its line"
 )]
 
+use hotshoe::config_file::{Sink, Source, StreamConfig};
 use hotshoe::{CallError, DriversElsewhere, ExitCode, Host, Side, TaskOutcome};
 use hotshoe_plugin_api::{
     Batch, Context, DriverPlugin, Error, ExecutorPlugin, ExtraConf, Live, Output, Plugin,
@@ -11,6 +12,7 @@ use hotshoe_plugin_api::{
 };
 use serde_json::{Value, json};
 use std::{
+    io::{Read as _, Write as _},
     sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
@@ -234,6 +236,31 @@ async fn a_mounted_plugin_is_asked_changed_and_shut_down() {
         !tracing::dispatcher::has_been_set(),
         "a host installs no subscriber"
     );
+}
+
+/// A program that moved its descriptors away hands them over; the host touches neither 0 nor 1.
+#[tokio::test]
+async fn records_come_from_what_the_program_hands_over_as_its_stdin() {
+    let _diary = diary("piped");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (mut back, out) = std::os::unix::net::UnixStream::pair().unwrap();
+    let stream = StreamConfig::new(Source::Stdin, &["scribe"], Sink::Stdout).unwrap();
+    let host = Host::builder()
+        .plugin("scribe", entry!(Scribe), json!({ "diary": "piped" }))
+        .stream(stream)
+        .stdin(theirs.into())
+        .stdout(out.into())
+        .build()
+        .unwrap();
+    host.start().await.unwrap();
+    (&ours).write_all(b"one\ntwo\n").unwrap();
+    drop(ours);
+    let outcome = host.run_until(std::future::pending()).await;
+    assert_eq!(outcome.exit, ExitCode::Clean);
+    drop(host);
+    let mut delivered = String::new();
+    back.read_to_string(&mut delivered).unwrap();
+    assert_eq!(delivered, "one10\ntwo10\n");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::{
         loading::{self, Code, Linked, Prepared},
     },
     services::{Deadlines, InstanceInfo, Run, Services, clock, config::Recover, failure::failure},
-    stream,
+    stream::{self, Standard},
 };
 use hotshoe_abi::{Entry, failure_kind};
 use hotshoe_loader::CellRegion;
@@ -48,7 +48,7 @@ pub struct Builder {
     run_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     recover: Recover,
-    stdout: Option<OwnedFd>,
+    standard: Standard,
     observer: Option<Observer>,
     side: Side,
     drivers: Option<Arc<dyn DriversElsewhere>>,
@@ -66,7 +66,7 @@ impl Builder {
             run_dir: None,
             state_dir: None,
             recover: Recover::No,
-            stdout: None,
+            standard: Standard::default(),
             observer: None,
             side: Side::Both,
             drivers: None,
@@ -133,9 +133,17 @@ impl Builder {
         self
     }
 
+    /// What `source = "stdin"` reads. Without it that is descriptor 0 as it is when the stream is opened, which every plugin in
+    /// this process can read, close or cover: a program whose own it is moves it away first, as `hotshoe run` does, and puts
+    /// the null device in its place.
+    pub fn stdin(mut self, stdin: OwnedFd) -> Self {
+        self.standard.input = Some(stdin);
+        self
+    }
+
     /// Where `sink = "stdout"` writes. The host touches none of the descriptors 0 to 2 by itself.
     pub fn stdout(mut self, stdout: OwnedFd) -> Self {
-        self.stdout = Some(stdout);
+        self.standard.output = Some(stdout);
         self
     }
 
@@ -459,7 +467,7 @@ fn assemble(
         chain,
         services: Arc::clone(&services),
         stream: config.stream,
-        stdout: Mutex::new(builder.stdout),
+        standard: Mutex::new(builder.standard),
         counts,
         events: received,
         snapshot: Arc::clone(&snapshot),

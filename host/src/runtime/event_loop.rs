@@ -13,7 +13,7 @@ use crate::{
     },
     services::{InstanceInfo, Services, config::CheckedBy, watch::Overrun},
     stream::{
-        self, Policy, Stream,
+        self, Policy, Standard, Stream,
         batch::OutputLimits,
         desk::{Desk, Order},
     },
@@ -22,7 +22,6 @@ use hotshoe_abi::{log_level, signal_kind};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
     sync::{Arc, mpsc},
     thread,
     time::{Instant, SystemTime},
@@ -59,7 +58,8 @@ pub(crate) struct EventLoop {
     pub(crate) chain: Arc<[InstanceId]>,
     pub(crate) services: Arc<Services>,
     pub(crate) stream: Option<StreamConfig>,
-    pub(crate) stdout: Mutex<Option<OwnedFd>>,
+    /// Taken by whoever opens the stream.
+    pub(crate) standard: Mutex<Standard>,
     pub(crate) counts: Arc<stream::Counts>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) snapshot: Arc<RwLock<Snapshot>>,
@@ -416,9 +416,9 @@ impl EventLoop {
             return;
         };
         let (services, to) = (Arc::clone(&self.services), Arc::clone(&running.opened));
-        let stdout = self.stdout.lock().take();
+        let standard = std::mem::take(&mut *self.standard.lock());
         let open = move || {
-            let opened = stream::open(&config, stdout).map(|opened| *to.lock() = Some(opened));
+            let opened = stream::open(&config, standard).map(|opened| *to.lock() = Some(opened));
             services.tell(Event::StreamOpened(opened));
         };
         if let Err(error) = thread::Builder::new()

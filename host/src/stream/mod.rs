@@ -65,10 +65,17 @@ pub(crate) struct Opened {
     dead_letters: Option<DeadLetters>,
 }
 
+/// What a program hands over of its own: the host touches none of the descriptors 0 to 2 unless it is told to.
+#[derive(Debug, Default)]
+pub(crate) struct Standard {
+    /// What `source = "stdin"` reads; without it, descriptor 0 as it is when the stream is opened.
+    pub(crate) input: Option<OwnedFd>,
+    /// Where `sink = "stdout"` writes; the caller decides what that is.
+    pub(crate) output: Option<OwnedFd>,
+}
+
 /// Opens everything that can fail before the first record is read.
-///
-/// - `stdout`: where `sink = "stdout"` writes; the caller decides what that is.
-pub(crate) fn open(config: &StreamConfig, stdout: Option<OwnedFd>) -> Result<Opened, Problem> {
+pub(crate) fn open(config: &StreamConfig, standard: Standard) -> Result<Opened, Problem> {
     let limits = Limits {
         batch_records: config.batch_records as usize,
         batch_bytes: config.batch_bytes,
@@ -80,7 +87,7 @@ pub(crate) fn open(config: &StreamConfig, stdout: Option<OwnedFd>) -> Result<Ope
         config_file::Source::TcpListen(address) => Endpoint::TcpListen(*address),
         config_file::Source::File(path) => Endpoint::File(path.clone()),
     };
-    let spec = match (&config.sink, stdout) {
+    let spec = match (&config.sink, standard.output) {
         (config_file::Sink::File(path), _) => SinkSpec::File(path.clone()),
         (config_file::Sink::Stdout, Some(stdout)) => SinkSpec::Stdout(stdout),
         (config_file::Sink::Stdout, None) => {
@@ -99,7 +106,10 @@ pub(crate) fn open(config: &StreamConfig, stdout: Option<OwnedFd>) -> Result<Ope
         OnError::DeadLetter(path) => Some(DeadLetters::open(path)?),
     };
     // The source first: a sink is emptied when it is opened, and need not be for a source that is not there.
-    let source = Source::open(&endpoint, limits)?;
+    let source = match (&endpoint, standard.input) {
+        (Endpoint::Stdin, Some(input)) => Source::from_fd(input, &endpoint.to_string(), limits)?,
+        _ => Source::open(&endpoint, limits)?,
+    };
     let sink = Sink::open(spec)?;
     if let Some(address) = source.local_addr() {
         tracing::info!(%address, "the source listens");

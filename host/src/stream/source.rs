@@ -12,7 +12,7 @@ mod stop;
 use std::{
     fmt, io, mem,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use memchr::{memchr, memchr_iter};
@@ -273,18 +273,12 @@ impl Source {
     ///
     /// # Errors
     /// `source-unreadable` where it is a folder.
-    #[cfg(test)]
-    fn from_fd(fd: std::os::fd::OwnedFd, name: &str, limits: Limits) -> Result<Self, Problem> {
+    pub(crate) fn from_fd(fd: OwnedFd, name: &str, limits: Limits) -> Result<Self, Problem> {
         Self::new(open::from_fd(fd, name)?, name.to_owned(), limits)
     }
 
     fn new(input: Input, name: String, limits: Limits) -> Result<Self, Problem> {
-        let stop = Stop::new().map_err(|error| {
-            open::unreadable(
-                &name,
-                &format!("there is no descriptor for its stop: {error}"),
-            )
-        })?;
+        let stop = Stop::new().map_err(|error| open::no_descriptor(&name, &error))?;
         Ok(Self {
             name,
             input,

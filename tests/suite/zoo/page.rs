@@ -55,6 +55,7 @@ fn words(cell: &Cell) -> String {
         "**Not contained**"
     };
     let end = match (cell.end, cell.error) {
+        _ if cell.course == super::expect::Course::Lost => String::new(),
         (super::expect::End::Signal(signal), _) => format!(", signal {signal}"),
         (super::expect::End::Exit(code), Some(error)) if !error.is_empty() => {
             format!(", exit {code}, `{error}`")

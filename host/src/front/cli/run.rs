@@ -12,6 +12,7 @@ use hotshoe::{
     config_file::{self, Config},
     worker::Workers,
 };
+use rustix::fs::{Mode, OFlags};
 use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -88,6 +89,8 @@ fn start(
         })?;
     // Before the first library is opened: what a plugin prints lands among the logs, never in the data.
     let stdout = move_stdout().map_err(one)?;
+    // And what it reads, closes or covers is not the stream's.
+    let stdin = move_stdin().map_err(one)?;
     let (admin_at, stream) = (config.host.admin.clone(), config.stream.is_some());
     let mut builder = Host::builder()
         .config(config)
@@ -104,7 +107,7 @@ fn start(
         builder = builder.locked();
     }
     if stream {
-        builder = builder.stdout(stdout);
+        builder = builder.stdin(stdin).stdout(stdout);
     }
     let host = builder.build().map_err(|error| error.problems)?;
     runtime
@@ -231,6 +234,22 @@ fn move_stdout() -> Result<OwnedFd, Problem> {
             &format!("descriptors 1 and 2 cannot be used: {error}"),
         )
         .fix("start hotshoe with stdout and stderr open; /dev/null will do")
+    })
+}
+
+/// Moves descriptor 0 to one that only the stream knows; what is left there has nothing to be read, as in a worker.
+fn move_stdin() -> Result<OwnedFd, Problem> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let moved = rustix::fs::open("/dev/null", flags, Mode::empty()).and_then(|nothing| {
+        let private = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        rustix::stdio::dup2_stdin(&nothing).map(|()| private)
+    });
+    moved.map_err(|error| {
+        environment(
+            "no-stdin",
+            &format!("descriptor 0 cannot be put away, or there is no /dev/null to put in its place: {error}"),
+        )
+        .fix("start hotshoe with stdin open and /dev/null at hand; stdin may be /dev/null")
     })
 }
 

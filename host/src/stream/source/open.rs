@@ -87,15 +87,21 @@ fn open_stdin(endpoint: &Endpoint) -> Result<Input, Problem> {
     let name = endpoint.to_string();
     match io::stdin().as_fd().try_clone_to_owned() {
         Ok(fd) => from_fd(fd, &name),
-        Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {
-            Err(missing(&name, "descriptor 0 is not open")
-                .found(error.to_string())
-                .fix("start the host with its standard input open, or name another `[stream] source`"))
-        }
-        Err(error) => Err(missing(&name, "there is no descriptor left for it")
-            .found(error.to_string())
-            .fix("raise the limit of open files (`ulimit -n`), or look for a plugin that uses them up")),
+        Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Err(missing(
+            &name,
+            "descriptor 0 is not open",
+        )
+        .found(error.to_string())
+        .fix("start the host with its standard input open, or name another `[stream] source`")),
+        Err(error) => Err(no_descriptor(&name, &error)),
     }
+}
+
+/// Whatever of a source it was that there was none left for.
+pub(super) fn no_descriptor(name: &str, error: &io::Error) -> Problem {
+    missing(name, "there is no descriptor left for it")
+        .found(error.to_string())
+        .fix("raise the limit of open files (`ulimit -n`), or look for a plugin that uses them up")
 }
 
 fn open_file(endpoint: &Endpoint, path: &Path) -> Result<Input, Problem> {
