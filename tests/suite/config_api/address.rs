@@ -124,7 +124,7 @@ fn c48_the_status_is_complete() {
     );
     for (name, value) in [
         ("confirm", Value::Null),
-        ("durable", json!(false)),
+        ("durable", json!(true)),
         ("generation", json!(1)),
         ("plugin", json!("dynamic-config")),
         ("profile", json!("standard")),

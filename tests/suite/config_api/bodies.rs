@@ -7,7 +7,7 @@ use super::*;
 fn c12_an_equal_value_is_no_change() {
     let setup = alone(standard());
     let served = Served::start(&setup);
-    let equal = "{\"changed\":false,\"confirm\":null,\"durable\":false,\"generation\":1,\"op\":\"put\",\"parent\":0}\n";
+    let equal = "{\"changed\":false,\"confirm\":null,\"durable\":true,\"generation\":1,\"op\":\"put\",\"parent\":0}\n";
     served.unchanged(|| {
         for body in ["{\"value\":10}", " {\r\n\t\"value\" : 10 } \n"] {
             let response = served.put(body);

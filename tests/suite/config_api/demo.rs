@@ -136,7 +136,7 @@ fn c06_the_standard_profile_touches_by_post_alone() {
         (response.status, response.text().as_str()),
         (
             200,
-            "{\"changed\":true,\"confirm\":null,\"durable\":false,\"generation\":2,\"op\":\"touch\",\"parent\":1,\"value\":20}\n"
+            "{\"changed\":true,\"confirm\":null,\"durable\":true,\"generation\":2,\"op\":\"touch\",\"parent\":1,\"value\":20}\n"
         )
     );
     assert_eq!(response.header("hotshoe-generation"), Some("2"));

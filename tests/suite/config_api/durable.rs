@@ -1,13 +1,16 @@
 //! What config-api §9 promises, through the real binary: C40 to C46. What is written before an answer is there after a
 //! kill, a full disk changes nothing, a failed write ends in read-only, and damage is named and never overwritten.
 
-use super::killing::{
-    Acknowledged, DEADLINE, Served, accepted, entry, journal, kill_many, line, payloads,
-    put_or_die, segments, setup,
+use super::{
+    killing::{
+        Acknowledged, DEADLINE, Served, accepted, entry, journal, kill_many, line, payloads,
+        put_or_die, segments, setup,
+    },
+    unchanged,
 };
 use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts, http};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::Write as _,
@@ -388,7 +391,6 @@ fn c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on() {
         return;
     };
     assert_eq!(served.put_ok(20), 2);
-    let folder = seen_by(&served, &journal(&setup));
     let filler = fill(&served, &setup);
     // Space is had by the page: a few more lines may still have theirs.
     let taken = (30..70).take_while(|value| served.put(*value).status == 200);
@@ -397,12 +399,11 @@ fn c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on() {
         generation < 40,
         "a page holds no more than some thirty lines"
     );
-    let before = (segments(&folder), served.history(), served.value());
-    refused(&served.put(99), 507, "disk-full");
-    refused(&served.ask("POST", "/v1/touch", ""), 507, "disk-full");
     assert_eq!(served.generation(), generation);
-    let after = (segments(&folder), served.history(), served.value());
-    assert_eq!(after, before);
+    unchanged(&served.address, &served.host, &setup, || {
+        refused(&served.put(99), 507, "disk-full");
+        refused(&served.ask("POST", "/v1/touch", ""), 507, "disk-full");
+    });
     fs::remove_file(filler).unwrap();
     assert_eq!(served.put_ok(99), generation + 1);
 }
@@ -450,7 +451,9 @@ fn c45_the_way_back_fits_on_a_full_disk() {
 fn assert_read_only(served: &Served<'_>) {
     refused(&served.put(30), 503, "store-readonly");
     assert_eq!((served.value(), served.generation()), (10, 1));
-    assert_eq!(served.ask("GET", "/readyz", "").status, 503);
+    let readiness = served.ask("GET", "/readyz", "");
+    refused(&readiness, 503, "not-ready");
+    assert_eq!(readiness.json()["reasons"], json!(["store-readonly"]));
     assert_eq!(
         served.ask("GET", "/v1/status", "").json()["state"],
         "read-only"
@@ -462,8 +465,8 @@ fn assert_read_only(served: &Served<'_>) {
 fn c46_a_failed_write_ends_in_read_only() {
     let setup = setup();
     let mut served = Served::start(&setup);
-    let before = segments(&journal(&setup));
-    let len = before.values().next().unwrap().len() as u64;
+    let written = segments(&journal(&setup));
+    let len = written.values().next().unwrap().len() as u64;
     let pid = Pid::from_raw(i32::try_from(served.host.pid()).unwrap());
     let limit = |current| {
         let limit = Rlimit {
@@ -472,11 +475,12 @@ fn c46_a_failed_write_ends_in_read_only() {
         };
         prlimit(pid, Resource::Fsize, limit).unwrap();
     };
-    limit(Some(len + 40));
-    refused(&served.put(20), 500, "storage-failed");
-    limit(None);
-    assert_read_only(&served);
-    assert_eq!(segments(&journal(&setup)), before);
+    unchanged(&served.address, &served.host, &setup, || {
+        limit(Some(len + 40));
+        refused(&served.put(20), 500, "storage-failed");
+        limit(None);
+        assert_read_only(&served);
+    });
     served.host.stop();
     // A start looks at the disk anew.
     let served = Served::start(&setup);
@@ -493,8 +497,10 @@ fn c46_a_failed_sync_ends_in_read_only() {
     let setup = setup();
     written_once(&setup);
     let served = Served::of(&setup, traced(&setup, "inject=fdatasync:error=EIO:when=1"));
-    refused(&served.put(20), 500, "storage-failed");
-    assert_read_only(&served);
+    unchanged(&served.address, &served.host, &setup, || {
+        refused(&served.put(20), 500, "storage-failed");
+        assert_read_only(&served);
+    });
 }
 
 /// A journal of one generation: a start that creates it would meet the injected failure itself.

@@ -36,6 +36,11 @@ fn c18_a_pointer_reaches_every_key() {
         let response = served.get(&format!("/v1/config{path}"));
         problem(&response, 400, "bad-pointer");
     }
+    served.unchanged(|| {
+        problem(&served.put_at("/~2", "7"), 400, "bad-pointer");
+        let removed = served.ask("DELETE", "/v1/config/none", &[], NO_BODY);
+        problem(&removed, 404, "pointer-not-found");
+    });
     for path in ["/a", "/a/b", "///", "/m~n%00"] {
         let response = served.get(&format!("/v1/config{path}"));
         match path {

@@ -1,7 +1,7 @@
 //! The cases of config-api §16 through the real binary: what a client on the wire sees, byte for byte.
 //!
-//! Q is the quickstart profile, D the standard one with a touch of 10. Both keep their value in memory here unless a case
-//! is about the journal, so a change answers `"durable":false`. Ports are ephemeral wherever the case is not about 9999.
+//! Q is the quickstart profile, whose value is in memory; D the standard one with a touch of 10, whose value is in a journal.
+//! Ports are ephemeral wherever the case is not about 9999.
 
 mod abuse;
 mod address;
@@ -26,7 +26,9 @@ mod watch;
 use hotshoe_tests::{Entry, Setup, TestHost, artifacts, http};
 use serde_json::{Map, Value, json};
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -44,9 +46,9 @@ fn append() -> Entry {
         .set("topic = \"dynamic-config\"")
 }
 
-/// The plugin on 9999 on both loopback addresses, with its value in memory.
+/// The plugin on 9999 on both loopback addresses.
 fn instance() -> Entry {
-    Entry::of(INSTANCE, artifacts::library("hotshoe-dynamic-config")).set("state = \"memory\"")
+    Entry::of(INSTANCE, artifacts::library("hotshoe-dynamic-config"))
 }
 
 /// The plugin on ports that the machine chooses.
@@ -188,42 +190,75 @@ impl<'a> Served<'a> {
         response.text().trim_end().to_owned()
     }
 
-    /// Everything that "unchanged" speaks of, as far as there is no journal.
     #[track_caller]
     fn state(&self) -> State {
-        let config = self.get("/v1/config");
-        let status = self.get("/v1/status").json();
-        let admin = self.host.status();
-        State {
-            value: config.text(),
-            tag: config.header("etag").unwrap().to_owned(),
-            generation: status["generation"].as_u64().unwrap(),
-            history: self.get("/v1/history?limit=1000").json(),
-            extent: status["history"].clone(),
-            epoch: admin["epoch"].clone(),
-            topic: admin["topics"][INSTANCE].clone(),
-        }
+        State::of(&self.address(), &self.host, self.setup)
     }
 
     /// Asserts that `act` leaves everything as it is.
     #[track_caller]
     fn unchanged<T>(&self, act: impl FnOnce() -> T) -> T {
-        let before = self.state();
-        let outcome = act();
-        assert_eq!(self.state(), before);
-        outcome
+        unchanged(&self.address(), &self.host, self.setup, act)
     }
 }
 
+/// Everything that "unchanged" speaks of, but for the events.
 #[derive(Debug, Clone, PartialEq)]
 struct State {
     value: String,
     tag: String,
     generation: u64,
+    /// What waits for its confirmation; without how long that still is.
+    pending: [Value; 3],
     history: Value,
     extent: Value,
+    /// Name and bytes of every segment; empty for a value in memory.
+    journal: BTreeMap<String, Vec<u8>>,
     epoch: Value,
     topic: Value,
+}
+
+impl State {
+    #[track_caller]
+    fn of(address: &str, host: &TestHost<'_>, setup: &Setup) -> Self {
+        let config = http::get(address, "/v1/config");
+        let status = http::get(address, "/v1/status").json();
+        let pending = |member| status["confirm"][member].clone();
+        let admin = host.status();
+        // As the host sees it: it may have file systems of its own.
+        let journal = killing::journal(setup);
+        let journal = Path::new("/proc")
+            .join(host.pid().to_string())
+            .join("root")
+            .join(journal.strip_prefix("/").unwrap());
+        Self {
+            value: config.text(),
+            tag: config.header("etag").unwrap().to_owned(),
+            generation: status["generation"].as_u64().unwrap(),
+            pending: ["base", "deadline", "generation"].map(pending),
+            history: http::get(address, "/v1/history?limit=1000").json(),
+            extent: status["history"].clone(),
+            journal: match journal.exists() {
+                true => killing::segments(&journal),
+                false => BTreeMap::new(),
+            },
+            epoch: admin["epoch"].clone(),
+            topic: admin["topics"][INSTANCE].clone(),
+        }
+    }
+}
+
+/// Asserts that `act` leaves value, generation, history and journal as they are, and that a watcher hears nothing of it.
+#[track_caller]
+fn unchanged<T>(address: &str, host: &TestHost<'_>, setup: &Setup, act: impl FnOnce() -> T) -> T {
+    let before = State::of(address, host, setup);
+    let current = before.generation.to_string();
+    let mut watcher = watch::Watcher::open_at(address, "", &[("Last-Event-ID", &current)]);
+    let outcome = act();
+    assert_eq!(State::of(address, host, setup), before);
+    // The thread that gave these answers sends the events too: what it had to send before them is here.
+    watcher.assert_nothing_came();
+    outcome
 }
 
 /// What §3 says of every response.
@@ -276,11 +311,11 @@ fn problem(response: &http::Response, status: u16, slug: &str) -> Value {
     json
 }
 
-/// The body of a change answer, byte for byte but for what the test does not care about: `op`, `generation`.
+/// The body of D's change answer, byte for byte but for what the test does not care about: `op`, `generation`.
 #[track_caller]
 fn changed(response: &http::Response, op: &str, generation: u64) {
     let expected = format!(
-        "{{\"changed\":true,\"confirm\":null,\"durable\":false,\"generation\":{generation},\"op\":\"{op}\",\"parent\":{}}}\n",
+        "{{\"changed\":true,\"confirm\":null,\"durable\":true,\"generation\":{generation},\"op\":\"{op}\",\"parent\":{}}}\n",
         generation - 1
     );
     assert_eq!((response.status, response.text()), (200, expected));

@@ -52,7 +52,9 @@ fn seen_by_every_later_batch(isolation: &str) {
     let setup = Setup::new();
     let tables = "[executors]\ncount = 3\n[stream]\nsource = \"stdin\"\nprocessors = [\"probe\", \"append\"]\n";
     let probe = setup.misbehave("probe");
-    let entries = [standard(), probe, append()];
+    // In memory, so that changes come as fast as they can.
+    let config = standard().set("state = \"memory\"");
+    let entries = [config, probe, append()];
     setup.entries(tables, &entries.map(|entry| entry.key(isolation)));
     let mut served = Served::start(&setup);
     let mut input = served.host.take_input();
@@ -173,7 +175,7 @@ const IN_PROCESS: &str = "isolation = \"in-process\"";
 const ISOLATED: &str = "isolation = \"process\"";
 
 /// How instances can run, as a line of their entries: isolated ones join as soon as the host takes them.
-fn backends() -> Vec<&'static str> {
+pub(super) fn backends() -> Vec<&'static str> {
     let taken = alone(standard().key(ISOLATED)).check();
     match taken.code {
         Some(0) => vec![IN_PROCESS, ISOLATED],

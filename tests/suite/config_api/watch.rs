@@ -28,14 +28,14 @@ pub(super) struct Event {
 impl Watcher {
     #[track_caller]
     pub(super) fn open(served: &Served<'_>, query: &str, headers: &[(&str, &str)]) -> Self {
-        Self::open_at(&served.address(), &served.localhost(), query, headers)
+        Self::open_at(&served.address(), query, headers)
     }
 
     #[track_caller]
-    fn open_at(address: &str, host: &str, query: &str, headers: &[(&str, &str)]) -> Self {
+    pub(super) fn open_at(address: &str, query: &str, headers: &[(&str, &str)]) -> Self {
         let path = format!("/v1/watch{query}");
         let mut stream = http::connect(address);
-        let request = http::request("GET", &path, host, headers, NO_BODY);
+        let request = http::request("GET", &path, address, headers, NO_BODY);
         stream.write_all(&request).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -141,6 +141,23 @@ impl Watcher {
         assert_eq!(event.data["generation"], generation);
         assert_eq!(event.data["op"], op);
         event.data
+    }
+
+    /// Nothing but heartbeats is there by now, and the stream goes on.
+    #[track_caller]
+    pub(super) fn assert_nothing_came(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        let ended = loop {
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => break true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        self.stream.set_nonblocking(false).unwrap();
+        self.text = self.text.replace(": hb\n\n", "");
+        assert_eq!((self.text.as_str(), ended), ("", false));
     }
 
     /// Nothing but heartbeats comes for so long.
