@@ -19,6 +19,8 @@ mod history;
 #[path = "../../load/killing.rs"]
 mod killing;
 mod more;
+mod refusals;
+mod rows;
 mod script;
 mod stream;
 mod watch;
