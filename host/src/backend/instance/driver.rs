@@ -184,6 +184,8 @@ impl Driver {
         });
         // Only now: what it logs, counts and changes inside its shutdown still arrives.
         self.closed.store(true, Ordering::Release);
+        let shared = &self.shared;
+        shared.services.config.forget_changes(&shared.info.name);
         self.part = None;
         outcome.map(|()| Answer::Done)
     }

@@ -231,6 +231,7 @@ impl Backend for Instance {
         self.driver.died(how);
         let config = &self.shared.services.config;
         config.forget_waits(&self.shared.info.name);
+        config.forget_changes(&self.shared.info.name);
     }
 
     fn worker(&self) -> Option<WorkerStatus> {

@@ -135,11 +135,22 @@ struct Topic {
     /// What status says of the journal, without waiting for a sync.
     storage: Mutex<Storage>,
     queue: mpsc::SyncSender<Request>,
+    /// Lives of its owner that are over.
+    lives: AtomicU64,
 }
 
 struct Request {
     changes: Vec<store::Change>,
+    asker: Asker,
     answer: Owed<Answers>,
+}
+
+/// Who wants a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Host,
+    /// The topic's owner, in the life that began when so many were over.
+    Owner(u64),
 }
 
 /// What became of a topic's journal.
@@ -414,6 +425,7 @@ impl ConfigService {
             journal: Mutex::new(parts.journal),
             storage: Mutex::new(parts.storage),
             queue,
+            lives: AtomicU64::new(0),
         });
         let writer = Writer {
             topic: Arc::downgrade(&topic),
@@ -469,10 +481,18 @@ impl ConfigService {
         match read.collect::<Result<Vec<_>, _>>() {
             Err(failure) => owed.pay(Err(failure)),
             Ok(changes) => {
-                if let Some((owed, failure)) = self.offer(instance, changes, owed) {
+                let owner = |topic: &Topic| Asker::Owner(topic.lives.load(Ordering::Acquire));
+                if let Some((owed, failure)) = self.offer(instance, changes, owner, owed) {
                     owed.pay(Err(failure));
                 }
             }
+        }
+    }
+
+    /// An instance has died or is unloaded: what it still asks for is refused, whatever a checker says of it (config-api §11).
+    pub(crate) fn forget_changes(&self, instance: &str) {
+        if let Ok(topic) = self.topic(instance) {
+            topic.lives.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -486,7 +506,7 @@ impl ConfigService {
         // A topic that is closed meanwhile drops the answer.
         let then: Then<Answers> = Box::new(|answers| drop(answers.map(answer)));
         let owed = Owed::new(format!("topic `{topic}`"), then);
-        match self.offer(topic, changes, owed) {
+        match self.offer(topic, changes, |_| Asker::Host, owed) {
             None => Ok(()),
             Some((_, failure)) => Err(failure),
         }
@@ -497,13 +517,20 @@ impl ConfigService {
         &self,
         topic: &str,
         changes: Vec<store::Change>,
+        asker: impl FnOnce(&Topic) -> Asker,
         answer: Owed<Answers>,
     ) -> Option<(Owed<Answers>, Failure)> {
         let topic = match self.topic(topic) {
             Ok(topic) => topic,
             Err(failure) => return Some((answer, failure)),
         };
-        match topic.queue.try_send(Request { changes, answer }) {
+        let asker = asker(&topic);
+        let request = Request {
+            changes,
+            asker,
+            answer,
+        };
+        match topic.queue.try_send(request) {
             Ok(()) => None,
             Err(mpsc::TrySendError::Full(request)) => {
                 let text = format!(

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::machine::store::{Expect, Operation};
+use hotshoe_abi::{ChangeText, change_op};
 use std::{
     fs::{self, File},
     io,
@@ -853,6 +854,54 @@ fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
     verdict_to(Ok(None));
     let answers = answers.recv_timeout(DEADLINE).unwrap();
     assert_eq!(answers[0].as_ref().unwrap_err().slug, "generation-mismatch");
+}
+
+/// What its owner asked for is nothing that anybody wants once he is gone, whatever a checker says of it; others go on.
+#[test]
+fn a_change_ends_with_the_life_of_who_asked_for_it() {
+    let place = Place::new();
+    let service = place.service(Recover::No);
+    declare(&service).unwrap();
+    let (asked, question) = mpsc::channel::<VerdictTo>();
+    let ask = move |_, verdict_to| asked.send(verdict_to).unwrap();
+    let checker = CheckedBy {
+        instance: "slow".into(),
+        deadline: DEADLINE,
+        ask: Arc::new(ask),
+    };
+    service.check_by("dynamic-config", checker);
+    let touch = || {
+        let (sender, answers) = mpsc::channel();
+        let change = Change {
+            op: change_op::TOUCH,
+            dry_run: false,
+            generation: u64::MAX,
+            confirm_s: 0,
+            text: ChangeText {
+                pointer: "".into(),
+                by: "".into(),
+            },
+            document: (&[] as &[u8]).into(),
+            expect: (&[] as &[u64]).into(),
+        };
+        let then: Then<Answers> = Box::new(move |answers| sender.send(answers).unwrap());
+        service.apply_then("dynamic-config", &[change], Caller::Other, then);
+        answers
+    };
+    let (checked, queued) = (touch(), touch());
+    let verdict_to = question.recv_timeout(DEADLINE).unwrap();
+    service.forget_changes("dynamic-config");
+    let of_the_next_life = touch();
+    verdict_to(Ok(None));
+    for answers in [checked, queued] {
+        let answers = answers.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(answers[0].as_ref().unwrap_err().slug, "shutting-down");
+    }
+    let verdict_to = question.recv_timeout(DEADLINE).unwrap();
+    verdict_to(Ok(None));
+    let answers = of_the_next_life.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(answers[0].as_ref().unwrap().generation, 2);
+    assert_eq!(value(&service), "{\"value\":20}");
 }
 
 /// A thread of an instance that is told to stop is woken at once, however long it wanted to wait.

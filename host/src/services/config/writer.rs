@@ -4,7 +4,7 @@
 //! Readers wait for none of this: the store's lock is held to look and to swap, never while a checker thinks or a disk syncs.
 
 use super::{
-    CheckedBy, Checks, GROUP_LEN_MAX, Proposal, Readers, Reading, Request, Shared, Topic,
+    Asker, CheckedBy, Checks, GROUP_LEN_MAX, Proposal, Readers, Reading, Request, Shared, Topic,
     VerdictTo, Waits,
     journal::{AppendError, Journal, Lines, Room},
     wire::{answer, dry_run_answer, refusal},
@@ -16,7 +16,7 @@ use crate::{
 use hotshoe_abi::{Applied, ChangeError, Failure, Veto, failure_kind};
 use parking_lot::Mutex;
 use std::{
-    sync::{Arc, Weak, mpsc},
+    sync::{Arc, Weak, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -33,6 +33,13 @@ pub(super) struct Writer {
     pub(super) checks: Checks,
     pub(super) readers: Arc<Mutex<Readers>>,
     pub(super) waits: Arc<Waits>,
+}
+
+/// A change, and who wants it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    change: &'a store::Change,
+    by: Asker,
 }
 
 /// Changes evaluated one on top of the other, none of them written.
@@ -95,7 +102,12 @@ impl Writer {
     /// Decides every change of a group, then answers each request.
     fn group(&self, group: Vec<Request>) {
         let mut answers = Vec::new();
-        let changes: Vec<&store::Change> = group.iter().flat_map(|r| &r.changes).collect();
+        let asked = group.iter().flat_map(|request| {
+            let by = request.asker;
+            let asked = move |change| Asked { change, by };
+            request.changes.iter().map(asked)
+        });
+        let changes: Vec<Asked<'_>> = asked.collect();
         while answers.len() < changes.len() {
             let left = &changes[answers.len()..];
             match self.topic.upgrade() {
@@ -116,7 +128,7 @@ impl Writer {
     fn prefix(
         &self,
         topic: &Arc<Topic>,
-        changes: &[&store::Change],
+        changes: &[Asked<'_>],
     ) -> Vec<Result<Applied, ChangeError>> {
         let mut steps_max = usize::MAX;
         loop {
@@ -162,7 +174,7 @@ impl Writer {
         &self,
         topic: &Arc<Topic>,
         base: &Store,
-        changes: &[&store::Change],
+        changes: &[Asked<'_>],
         steps_max: usize,
     ) -> Draft {
         let mut store = base.clone();
@@ -173,21 +185,21 @@ impl Writer {
             answers: Vec::new(),
         };
         let begun = clock::monotonic();
-        for change in changes {
+        for asked in changes {
             let late = !draft.steps.is_empty() && clock::monotonic() - begun > GROUP_TIME_MAX;
             // A deadline that passes meanwhile is a commit of its own, and comes first.
             let overdue = store.tick(clock::monotonic()).is_some();
             if late || overdue || draft.steps.len() >= steps_max {
                 break;
             }
-            let drafted = match self.evaluate(topic, &store, change) {
+            let drafted = match self.evaluate(topic, &store, *asked) {
                 Err(refused) => Drafted::Done(Err(refusal(refused))),
                 Ok(Evaluated::NoOp(applied)) => Drafted::Done(Ok(answer(applied, topic.durable))),
                 Ok(Evaluated::DryRun(dry_run)) => {
                     Drafted::Done(Ok(dry_run_answer(&dry_run, &store.current().document)))
                 }
                 Ok(Evaluated::Candidate(candidate)) => {
-                    Drafted::Step(draft.step(topic, &mut store, change, candidate))
+                    Drafted::Step(draft.step(topic, &mut store, asked.change, candidate))
                 }
             };
             draft.answers.push(drafted);
@@ -200,8 +212,10 @@ impl Writer {
         &self,
         topic: &Arc<Topic>,
         store: &Store,
-        change: &store::Change,
+        asked: Asked<'_>,
     ) -> Result<Evaluated, Refused> {
+        still_wanted(topic, asked.by)?;
+        let change = asked.change;
         let evaluated = store.evaluate(change, clock::monotonic())?;
         let current = &store.current().document;
         match &evaluated {
@@ -222,6 +236,8 @@ impl Writer {
                 }
             }
         }
+        // A checker may have thought for long.
+        still_wanted(topic, asked.by)?;
         Ok(evaluated)
     }
 
@@ -450,6 +466,21 @@ impl Drafted {
     }
 }
 
+/// Nobody could tell what became of a change whose owner is gone.
+fn still_wanted(topic: &Topic, by: Asker) -> Result<(), Refused> {
+    let gone = match by {
+        Asker::Host => false,
+        Asker::Owner(life) => life != topic.lives.load(Ordering::Acquire),
+    };
+    match gone {
+        true => Err(Refused::new(
+            "shutting-down",
+            "the plugin that asked for the change is gone",
+        )),
+        false => Ok(()),
+    }
+}
+
 fn stopping() -> ChangeError {
     refusal(Refused::new("shutting-down", "the host is stopping"))
 }
@@ -497,7 +528,10 @@ fn veto(
             format!("the checker of plugin `{name}` panicked"),
         )),
         Ok(Err(failure))
-            if matches!(failure.kind, failure_kind::TIMEOUT | failure_kind::CLOSED) =>
+            if matches!(
+                failure.kind,
+                failure_kind::TIMEOUT | failure_kind::CLOSED | failure_kind::GONE
+            ) =>
         {
             let text = format!(
                 "the checker of plugin `{name}` cannot answer: {}",
