@@ -375,6 +375,17 @@ impl<'a> TestHost<'a> {
             .clone()
     }
 
+    /// The process that an isolated instance runs in; none between two lives.
+    ///
+    /// - Panics: as [`instance`](Self::instance).
+    #[must_use]
+    #[track_caller]
+    pub fn worker(&self, name: &str) -> Option<Pid> {
+        let pid = self.instance(name)["worker"]["pid"].as_i64();
+        pid.and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw)
+    }
+
     /// The problems so far that are errors, as sentences: `error[code]: …`. All of them once the host has ended.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {

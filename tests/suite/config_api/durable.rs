@@ -1,26 +1,25 @@
-//! What config-api §9 promises, through the real binary: C40 to C46. What is written before an answer is there after a
-//! kill, a full disk changes nothing, a failed write ends in read-only, and damage is named and never overwritten.
+//! What config-api §9 promises, through the real binary: C40 to C43. What is written before an answer is there after a
+//! kill, and damage is named and never overwritten.
 
 use super::{
+    faults::in_stream,
     killing::{
-        Acknowledged, DEADLINE, Served, accepted, entry, journal, kill_many, line, payloads,
-        put_or_die, segments, setup,
+        Acknowledged, Served, accepted, entry, journal, kill_many, line, put_or_die, segments,
+        setup,
     },
-    unchanged,
 };
-use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts, http};
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
-use serde_json::{Value, json};
+use hotshoe_tests::{Finished, Setup, TestHost, artifacts, http};
+use rustix::process::Signal;
+use serde_json::Value;
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 #[track_caller]
-fn refused(response: &http::Response, status: u16, slug: &str) {
+pub(super) fn refused(response: &http::Response, status: u16, slug: &str) {
     let expected = (status, format!("urn:hotshoe:config:{slug}").into());
     let json = response.json();
     assert_eq!((response.status, json["type"].clone()), expected, "{json}");
@@ -29,11 +28,7 @@ fn refused(response: &http::Response, status: u16, slug: &str) {
 /// C30: what was pending at a kill is back at its base before the first batch, and the history has both.
 #[test]
 fn c30_a_pending_change_does_not_survive_a_kill() {
-    let setup = Setup::new();
-    let append = Entry::of("append", artifacts::library("hotshoe-quickstart"))
-        .key("after = [\"dynamic-config\"]")
-        .set("topic = \"dynamic-config\"");
-    setup.entries("[stream]\nprocessors = [\"append\"]\n", &[entry(), append]);
+    let setup = in_stream();
     {
         let mut served = Served::start(&setup);
         served.put_ok(42);
@@ -140,7 +135,7 @@ fn c40_what_was_acknowledged_survives_a_kill_at_each_call() {
     }
 }
 
-fn can_trace() -> bool {
+pub(super) fn can_trace() -> bool {
     let mut probe = Command::new("strace");
     probe.args([
         "-f",
@@ -154,7 +149,7 @@ fn can_trace() -> bool {
 }
 
 /// A host whose calls fail as `inject` says. Counts are each thread's own, and the topic's writer is the one that commits.
-fn traced<'a>(setup: &'a Setup, inject: &str) -> TestHost<'a> {
+pub(super) fn traced<'a>(setup: &'a Setup, inject: &str) -> TestHost<'a> {
     let call = inject
         .trim_start_matches("inject=")
         .split(':')
@@ -344,167 +339,4 @@ fn c43_another_format_and_another_schema_are_refused() {
     assert_eq!(fs::read(&file).unwrap(), bytes);
     let served = Served::of(&setup, recovering(&setup, "--recover"));
     assert_eq!((served.generation(), served.value()), (5, 20));
-}
-
-/// A host whose state folder is a file system of 4 MiB, in a mount namespace of its own; `None`: this machine gives none.
-fn on_small_disk(setup: &Setup) -> Option<Served<'_>> {
-    const MOUNT: &str = "mount -t tmpfs -o size=4m,mode=0700 tmpfs \"$0\"";
-    let state = setup.scratch("state");
-    let unshared = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["-Urm", "sh", "-c", script]).arg(&state);
-        command
-    };
-    let possible = unshared(MOUNT).output();
-    if !possible.is_ok_and(|output| output.status.success()) {
-        return None;
-    }
-    let mut command = unshared(&format!("{MOUNT} && exec \"$@\""));
-    command
-        .arg(artifacts::hotshoe())
-        .args(["--log-format", "json", "run"])
-        .arg(setup.config_path());
-    Some(Served::of(setup, setup.start_command(command)))
-}
-
-/// The host's own view of a path.
-fn seen_by(served: &Served<'_>, path: &Path) -> PathBuf {
-    let root = PathBuf::from(format!("/proc/{}/root", served.host.pid()));
-    root.join(path.strip_prefix("/").unwrap())
-}
-
-/// Takes all the room that is left, to the last page.
-fn fill(served: &Served<'_>, setup: &Setup) -> PathBuf {
-    let path = seen_by(served, &setup.scratch("state").join("filler"));
-    let mut file = fs::File::create(&path).unwrap();
-    let page = [0; 4096];
-    while file.write_all(&page).is_ok() {}
-    path
-}
-
-/// C44.
-#[test]
-fn c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on() {
-    let setup = setup();
-    let Some(served) = on_small_disk(&setup) else {
-        eprintln!("not run: this machine mounts no file system for a user");
-        return;
-    };
-    assert_eq!(served.put_ok(20), 2);
-    let filler = fill(&served, &setup);
-    // Space is had by the page: a few more lines may still have theirs.
-    let taken = (30..70).take_while(|value| served.put(*value).status == 200);
-    let generation = 2 + taken.count() as u64;
-    assert!(
-        generation < 40,
-        "a page holds no more than some thirty lines"
-    );
-    assert_eq!(served.generation(), generation);
-    unchanged(&served.address, &served.host, &setup, || {
-        refused(&served.put(99), 507, "disk-full");
-        refused(&served.ask("POST", "/v1/touch", ""), 507, "disk-full");
-    });
-    fs::remove_file(filler).unwrap();
-    assert_eq!(served.put_ok(99), generation + 1);
-}
-
-/// C45.
-#[test]
-fn c45_the_way_back_fits_on_a_full_disk() {
-    let setup = setup();
-    let Some(served) = on_small_disk(&setup) else {
-        eprintln!("not run: this machine mounts no file system for a user");
-        return;
-    };
-    assert_eq!(served.put_ok(20), 2);
-    let response = served.ask("PUT", "/v1/config?confirm=5s", "{\"value\":30}");
-    assert_eq!(accepted(&response), 3);
-    fill(&served, &setup);
-    let until = Instant::now() + 2 * DEADLINE;
-    while served.generation() == 3 {
-        assert!(Instant::now() < until);
-    }
-    assert_eq!((served.generation(), served.value()), (4, 20));
-    let newest = &served.history()[0];
-    assert_eq!(
-        (&newest["op"], &newest["reason"]),
-        (&"auto-rollback".into(), &"deadline".into())
-    );
-    let (_, bytes) = segments(&seen_by(&served, &journal(&setup)))
-        .pop_last()
-        .unwrap();
-    let last = payloads(&bytes).pop().unwrap();
-    assert_eq!(
-        (&last["gen"], &last["op"]),
-        (&4.into(), &"auto-rollback".into())
-    );
-    let status = served.ask("GET", "/v1/status", "").json();
-    assert!(
-        !status["warnings"]
-            .to_string()
-            .contains("rollback-not-durable"),
-        "{status}"
-    );
-}
-
-#[track_caller]
-fn assert_read_only(served: &Served<'_>) {
-    refused(&served.put(30), 503, "store-readonly");
-    assert_eq!((served.value(), served.generation()), (10, 1));
-    let readiness = served.ask("GET", "/readyz", "");
-    refused(&readiness, 503, "not-ready");
-    assert_eq!(readiness.json()["reasons"], json!(["store-readonly"]));
-    assert_eq!(
-        served.ask("GET", "/v1/status", "").json()["state"],
-        "read-only"
-    );
-}
-
-/// C46, with a write that fails: a journal that has reached the process's limit of file sizes.
-#[test]
-fn c46_a_failed_write_ends_in_read_only() {
-    let setup = setup();
-    let mut served = Served::start(&setup);
-    let written = segments(&journal(&setup));
-    let len = written.values().next().unwrap().len() as u64;
-    let pid = Pid::from_raw(i32::try_from(served.host.pid()).unwrap());
-    let limit = |current| {
-        let limit = Rlimit {
-            current,
-            maximum: None,
-        };
-        prlimit(pid, Resource::Fsize, limit).unwrap();
-    };
-    unchanged(&served.address, &served.host, &setup, || {
-        limit(Some(len + 40));
-        refused(&served.put(20), 500, "storage-failed");
-        limit(None);
-        assert_read_only(&served);
-    });
-    served.host.stop();
-    // A start looks at the disk anew.
-    let served = Served::start(&setup);
-    assert_eq!(served.put_ok(20), 2);
-}
-
-/// C46, with the sync itself, where the machine has an strace that may trace.
-#[test]
-fn c46_a_failed_sync_ends_in_read_only() {
-    if !can_trace() {
-        eprintln!("not run: there is no strace here that may trace");
-        return;
-    }
-    let setup = setup();
-    written_once(&setup);
-    let served = Served::of(&setup, traced(&setup, "inject=fdatasync:error=EIO:when=1"));
-    unchanged(&served.address, &served.host, &setup, || {
-        refused(&served.put(20), 500, "storage-failed");
-        assert_read_only(&served);
-    });
-}
-
-/// A journal of one generation: a start that creates it would meet the injected failure itself.
-fn written_once(setup: &Setup) {
-    let mut served = Served::start(setup);
-    served.host.stop();
 }

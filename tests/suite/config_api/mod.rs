@@ -12,6 +12,7 @@ mod demo;
 mod description;
 mod durable;
 mod edits;
+mod faults;
 mod framing;
 mod guards;
 mod history;

@@ -177,7 +177,7 @@ const EARNED_BY: &[(&str, Test)] = &[
     ),
     (
         "storage-failed",
-        ("durable.rs", "c46_a_failed_write_ends_in_read_only"),
+        ("faults.rs", "c46_a_failed_write_ends_in_read_only"),
     ),
     (
         "scope-not-available",
@@ -185,7 +185,7 @@ const EARNED_BY: &[(&str, Test)] = &[
     ),
     (
         "not-ready",
-        ("durable.rs", "c46_a_failed_write_ends_in_read_only"),
+        ("faults.rs", "c46_a_failed_write_ends_in_read_only"),
     ),
     (
         "shutting-down",
@@ -193,7 +193,7 @@ const EARNED_BY: &[(&str, Test)] = &[
     ),
     (
         "store-readonly",
-        ("durable.rs", "c46_a_failed_write_ends_in_read_only"),
+        ("faults.rs", "c46_a_failed_write_ends_in_read_only"),
     ),
     ("busy", ("refusals.rs", "the_queue_of_changes_has_an_end")),
     (
@@ -214,9 +214,101 @@ const EARNED_BY: &[(&str, Test)] = &[
     (
         "disk-full",
         (
-            "durable.rs",
+            "faults.rs",
             "c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on",
         ),
+    ),
+];
+
+/// The faults of §11, each with what shows that it is survived.
+const FAULTS: &[(&str, &[Test])] = &[
+    (
+        "kill -9 anywhere",
+        &[
+            ("durable.rs", "c30_a_pending_change_does_not_survive_a_kill"),
+            (
+                "durable.rs",
+                "c40_what_was_acknowledged_survives_a_kill_at_any_time",
+            ),
+            (
+                "durable.rs",
+                "c40_what_was_acknowledged_survives_a_kill_at_each_call",
+            ),
+        ],
+    ),
+    (
+        "power loss",
+        &[
+            ("durable.rs", "c41_a_torn_tail_is_dropped_and_said"),
+            // No test takes the power away; what it leaves of a file is written by hand there.
+            (
+                "host/src/services/config/journal/tests.rs",
+                "blocks_lost_at_a_power_failure_are_a_torn_tail",
+            ),
+        ],
+    ),
+    (
+        "disk full",
+        &[
+            (
+                "faults.rs",
+                "c44_a_full_disk_changes_nothing_and_room_is_enough_to_go_on",
+            ),
+            ("faults.rs", "c45_the_way_back_fits_on_a_full_disk"),
+        ],
+    ),
+    (
+        "I/O error on write or sync",
+        &[
+            ("faults.rs", "c46_a_failed_write_ends_in_read_only"),
+            ("faults.rs", "c46_a_failed_sync_ends_in_read_only"),
+        ],
+    ),
+    (
+        "state directory deleted while running",
+        &[(
+            "faults.rs",
+            "a_folder_that_is_deleted_ends_in_read_only_at_the_next_segment",
+        )],
+    ),
+    (
+        "clock jumps",
+        &[(
+            "faults.rs",
+            "a_clock_that_jumps_moves_no_deadline_and_no_generation",
+        )],
+    ),
+    (
+        "out of descriptors; listener thread dies",
+        &[
+            (
+                "faults.rs",
+                "without_descriptors_nobody_new_is_accepted_and_the_others_are_served",
+            ),
+            // Nothing that a client sends ends that thread; the next connection is made to find a bug there.
+            (
+                "plugins/dynamic-config/src/tests/bounds.rs",
+                "a_listener_is_started_again_on_the_same_sockets",
+            ),
+        ],
+    ),
+    (
+        "isolated plugin process dies",
+        &[
+            (
+                "stream.rs",
+                "c54_the_death_of_the_listener_is_nothing_to_records_and_values",
+            ),
+            ("faults.rs", "a_change_is_refused_when_its_checker_dies"),
+            (
+                "faults.rs",
+                "a_change_is_refused_when_who_asked_for_it_dies",
+            ),
+            (
+                "faults.rs",
+                "a_change_is_refused_when_who_asked_for_it_is_unloaded",
+            ),
+        ],
     ),
 ];
 
@@ -270,6 +362,15 @@ fn every_refusal_is_earned_by_a_test() {
     for (slug, test) in EARNED_BY {
         let names_it = text_of(*test).contains(&format!("\"{slug}\""));
         assert!(names_it, "{test:?} does not speak of {slug}");
+    }
+}
+
+#[test]
+fn every_fault_is_shown_by_a_test() {
+    for (fault, tests) in FAULTS {
+        for test in *tests {
+            assert!(!text_of(*test).is_empty(), "{fault}: {test:?}");
+        }
     }
 }
 

@@ -172,7 +172,7 @@ fn keeps_its_generation(isolation: &str) {
 }
 
 const IN_PROCESS: &str = "isolation = \"in-process\"";
-const ISOLATED: &str = "isolation = \"process\"";
+pub(super) const ISOLATED: &str = "isolation = \"process\"";
 
 /// How instances can run, as a line of their entries: isolated ones join as soon as the host takes them.
 pub(super) fn backends() -> Vec<&'static str> {
@@ -198,7 +198,7 @@ fn c54_the_death_of_the_listener_is_nothing_to_records_and_values() {
     let mut served = Served::start(&setup);
     changed(&served.put(r#"{"value":77}"#), "put", 2);
     let before = served.get("/v1/status").json();
-    let worker = only_child(served.host.pid()).unwrap();
+    let worker = served.host.worker(INSTANCE).unwrap();
     rustix::process::kill_process(worker, rustix::process::Signal::KILL).unwrap();
     served.host.send_line("one ");
     served.host.wait_stdout(b"one 77\n");
@@ -211,7 +211,10 @@ fn c54_the_death_of_the_listener_is_nothing_to_records_and_values() {
         );
         let urls = setup.addresses(INSTANCE);
         let address = urls[0].trim_start_matches("http://");
-        if only_child(served.host.pid()).is_some_and(|now| now != worker)
+        if served
+            .host
+            .worker(INSTANCE)
+            .is_some_and(|now| now != worker)
             && std::net::TcpStream::connect(address).is_ok()
         {
             break http::get(address, "/v1/status").json();
@@ -225,14 +228,4 @@ fn c54_the_death_of_the_listener_is_nothing_to_records_and_values() {
     served.host.wait_stdout(b"one 77\ntwo 77\n");
     served.host.close_input();
     served.host.assert_exit(0);
-}
-
-/// The process that a host has started.
-fn only_child(host: u32) -> Option<rustix::process::Pid> {
-    let tasks = std::fs::read_dir(format!("/proc/{host}/task")).unwrap();
-    let children: String = tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
-        .collect();
-    let pid = children.split_whitespace().next()?;
-    rustix::process::Pid::from_raw(pid.parse().ok()?)
 }

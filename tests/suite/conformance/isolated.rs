@@ -12,9 +12,7 @@ fn isolated(setup: &Setup) -> Entry {
 }
 
 fn worker(host: &TestHost<'_>) -> Pid {
-    let pid = host.instance("bad")["worker"]["pid"].as_i64();
-    let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-    pid.and_then(Pid::from_raw).expect("a worker in service")
+    host.worker("bad").expect("a worker in service")
 }
 
 /// Waits until it serves again for the `nth` time.
