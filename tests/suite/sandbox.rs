@@ -3,9 +3,10 @@
 //! Each attempt of `tests/fixtures/escape` is made in a process of its own: without walls, where it has to succeed, or the
 //! attempt proves nothing; within all walls, where it must not; and within each layer alone, which shows the layers that
 //! stop it. What a walled plugin may do must work. The same through a host and its workers is [`worker`]; what a process may
-//! use is [`limits`].
+//! use is [`limits`]; a host that is not root's is [`user`].
 
 mod limits;
+mod user;
 mod worker;
 
 use hotshoe_tests::{

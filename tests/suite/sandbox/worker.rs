@@ -10,7 +10,7 @@ use hotshoe_tests::{
     artifacts::{self, workspace_root},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 /// The walls, as attempts and instances are called by them.
 const WALLS: [&str; 4] = ["standard", "folders", "network", "limits"];
@@ -23,8 +23,13 @@ const AT_LOAD: &str = "HOTSHOE_ESCAPE_AT_LOAD";
 
 /// The plugin in a process of its own, without walls.
 pub(super) fn escape(name: &str, scene: &Value) -> Entry {
+    escape_of(artifacts::fixture("escape"), name, scene)
+}
+
+/// The same from a copy of the library.
+pub(super) fn escape_of(library: &Path, name: &str, scene: &Value) -> Entry {
     let scene = toml::Value::try_from(scene).unwrap();
-    Entry::of(name, artifacts::fixture("escape"))
+    Entry::of(name, library)
         .key("isolation = \"process\"")
         .set(&format!("scene = {scene}"))
 }
@@ -63,7 +68,7 @@ fn configure(setup: &Setup, world: &World, scene: &Value, env: &[&str]) {
 }
 
 /// Asks for each and answers what came of it, in order.
-fn ask(host: &mut TestHost<'_>, records: &[String]) -> Vec<String> {
+pub(super) fn ask(host: &mut TestHost<'_>, records: &[String]) -> Vec<String> {
     host.send(format!("{}\n", records.join("\n")).as_bytes());
     let lines = host.wait_stdout_lines(records.len());
     let answer = |(record, line): (&String, &String)| {
