@@ -39,7 +39,7 @@ fn processor(module: PluginModuleRef, settings: &str) -> ProcessorBox {
 }
 
 fn records(c: &mut Criterion) {
-    let path = common::library();
+    let path = common::library("hotshoe-quickstart");
     let verified =
         hotshoe_loader::verify(&path, &hotshoe_loader::Policy::default()).expect("verified");
     let loaded = hotshoe_loader::load(verified, "bench").expect("loaded");
@@ -149,7 +149,7 @@ static CONTEXT: OnceLock<Context> = OnceLock::new();
 /// Whether the other side has a method: asked in either direction before it is called.
 fn capabilities(c: &mut Criterion) {
     let context = CONTEXT.get().expect("the hooks' part was initialised");
-    let path = common::library();
+    let path = common::library("hotshoe-quickstart");
     let verified =
         hotshoe_loader::verify(&path, &hotshoe_loader::Policy::default()).expect("verified");
     let library = hotshoe_loader::load(verified, "bench").expect("loaded");

@@ -66,7 +66,7 @@ fn record(subject: &Subject, verified: &Verified) -> LockedLibrary {
 }
 
 fn loading(c: &mut Criterion) {
-    let path = common::library();
+    let path = common::library("hotshoe-quickstart");
     let bytes = std::fs::read(&path).expect("the library");
     println!("the library has {} bytes", bytes.len());
     let trust = Trust::of(&path);

@@ -1,5 +1,5 @@
 //! What a process of its own costs, and how fast a dead one is back: `cargo bench -p hotshoe-tests --bench isolation [-- KILLS]
-//! [starts] [stream] [deaths]`; all three where none is named.
+//! [starts] [stream] [crossings] [deaths]`; all four where none is named.
 //!
 //! Each line is a figure and its bar (issue 5, DESIGN §9). Nothing fails here but what is not a time: a machine that is busy
 //! prints worse figures.
@@ -29,7 +29,7 @@ fn main() {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let host = releases::host();
     let named: Vec<String> = std::env::args()
-        .filter(|word| ["starts", "stream", "deaths"].contains(&word.as_str()))
+        .filter(|word| ["starts", "stream", "crossings", "deaths"].contains(&word.as_str()))
         .collect();
     let wanted = |name: &str| named.is_empty() || named.iter().any(|word| word == name);
     if wanted("starts") {
@@ -37,6 +37,9 @@ fn main() {
     }
     if wanted("stream") {
         stream(&host, scratch.path());
+    }
+    if wanted("crossings") {
+        crossings();
     }
     if wanted("deaths") {
         deaths(&host, scratch.path(), kills, Weight::Light);
@@ -172,6 +175,18 @@ fn stream(host: &Path, scratch: &Path) {
         ns(process),
         ns(in_process),
         ns(process) / ns(in_process)
+    );
+}
+
+/// One batch, or one question, at a time. An embedder measures that best, so it is a bench of the library's own.
+fn crossings() {
+    let benched = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["bench", "-p", "hotshoe", "--bench", "crossing"])
+        .current_dir(hotshoe_tests::artifacts::workspace_root())
+        .status();
+    assert!(
+        benched.is_ok_and(|status| status.success()),
+        "the bench of the crossings failed"
     );
 }
 
