@@ -3,8 +3,9 @@
 
 use super::{
     connection::Connection,
-    data::{DataAnswer, DataCall, HEAD_LEN, Head, Kind, LOOK, WireDocument},
+    data::{DataAnswer, DataCall, HEAD_LEN, Head, Kind, WireDocument},
     frames::{Inbox, send_from},
+    look::Look,
     wire,
 };
 use crate::{
@@ -24,7 +25,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
 };
 
 /// Batches that may be out at once. Two hide the worker's wake-up, eight the scheduler's moods; more only costs memory.
@@ -43,7 +43,7 @@ pub(crate) struct Channel {
     /// The numbers of the batches that are out.
     out: VecDeque<u64>,
     next_number: u64,
-    look: Duration,
+    look: Look,
 }
 
 impl Channel {
@@ -57,11 +57,7 @@ impl Channel {
             known_epoch: 0,
             out: VecDeque::new(),
             next_number: 1,
-            look: match std::thread::available_parallelism() {
-                Ok(cores) if cores.get() > 1 => LOOK,
-                // The worker cannot answer while this thread looks.
-                _ => Duration::ZERO,
-            },
+            look: Look::new(),
         }
     }
 
@@ -253,17 +249,17 @@ impl Channel {
 
     /// Waits for the next answer, which is to that question: questions are answered in order, each once.
     fn answer(&mut self, number: u64) -> Result<DataAnswer, Failure> {
-        let begun = Instant::now();
         while !self.complete() {
             if self.read()? {
                 continue;
             }
-            if begun.elapsed() < self.look {
+            if self.look.goes_on() {
                 std::hint::spin_loop();
             } else {
                 self.wait(PollFlags::IN)?;
             }
         }
+        self.look.found();
         let arrived = self.inbox.arrived();
         let head = match Head::decode(arrived) {
             Ok(Some(head)) => head,

@@ -5,7 +5,6 @@ use super::wire::WireFailure;
 use crate::machine::batch::BATCH_RECORDS_MAX;
 use hotshoe_abi::Task;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// Bytes of a [`Head`].
 pub(crate) const HEAD_LEN: usize = 40;
@@ -19,9 +18,6 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// The most offsets of one.
 const ANSWER_OFFSETS_MAX: usize = BATCH_RECORDS_MAX + 1;
-
-/// How long either side looks for the next message before its thread sleeps: to be woken costs more than a small batch takes.
-pub(crate) const LOOK: Duration = Duration::from_micros(50);
 
 /// What follows, and what it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod connection;
 mod crash;
 mod data;
 mod frames;
+mod look;
 mod outbox;
 mod output;
 mod parts;

@@ -3,8 +3,9 @@
 
 use super::{
     super::{
-        data::{DataCall, HEAD_LEN, Head, Kind, LOOK, WireDocument},
+        data::{DataCall, HEAD_LEN, Head, Kind, WireDocument},
         frames::{Inbox, send_from},
+        look::Look,
         wire::{self, WireFailure},
     },
     host::{Sets, WorkerHost},
@@ -35,7 +36,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 /// See the file.
@@ -44,6 +44,7 @@ pub(super) struct Executor {
     id: u32,
     socket: OwnedFd,
     inbox: Inbox,
+    look: Look,
     sets: Arc<Mutex<Sets>>,
     executor: Option<(ExecutorBox, Arc<Watch>)>,
     processor: Option<(ProcessorBox, Arc<Watch>)>,
@@ -63,6 +64,7 @@ impl Executor {
             id,
             socket,
             inbox: Inbox::default(),
+            look: Look::new(),
             sets: Arc::default(),
             executor: None,
             processor: None,
@@ -91,12 +93,12 @@ impl Executor {
 
     /// Waits for a whole message; `None` at the end.
     fn next_head(&mut self) -> Result<Option<Head>, String> {
-        let begun = Instant::now();
         loop {
             let arrived = self.inbox.arrived();
             let head = Head::decode(arrived)?;
             let wanted = head.map_or(0, |head| head.len());
             if let Some(head) = head.filter(|_| arrived.len() >= wanted) {
+                self.look.found();
                 return Ok(Some(head));
             }
             match self
@@ -105,7 +107,7 @@ impl Executor {
             {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
-                Err(Errno::AGAIN) if begun.elapsed() < LOOK => std::hint::spin_loop(),
+                Err(Errno::AGAIN) if self.look.goes_on() => std::hint::spin_loop(),
                 Err(Errno::AGAIN) => {
                     let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
                     match poll(&mut polled, None) {
