@@ -5,6 +5,7 @@
 //! What it decides about instances, executors and the stop stands in the files below this one.
 
 mod executors;
+mod hunt;
 mod instances;
 mod restart;
 mod revive;

@@ -5,13 +5,7 @@
 //! a dead worker does, so no late answer is taken for the new life's. Answers of executors may come late: those are told
 //! apart by what they were ordered for (`revive.rs`).
 //!
-//! Deaths are forgiven up to a number within a time; one more quarantines. One that a record may be at fault for (the worker
-//! was at the only batch that was out) is *held*: it does not count while the hunt for that record goes on, for the hunt needs
-//! three deaths, and whoever is given up at the second or third has a single bad record to thank for it. With the record found
-//! they are taken back; where the task gets through without one they count as any, from the next failure on: what has just
-//! shown that it works is not given up for it. No more than one hunt's deaths are held at a time, and of the records found only
-//! so many a minute excuse anybody, so one that dies of everything is given up all the same, a few deaths later. Who forgives
-//! no failure at all is taken at his word.
+//! Deaths are forgiven up to a number within a time; one more quarantines. Which do not count is for `hunt.rs` to say.
 //!
 //! A life that is killed, or dies, is owed no shutdown. While tasks are drained an instance is still brought back, for records that were read wait for it; once
 //! executors are being stopped nothing is. Never waits for a worker: whoever was killed and does not end is left behind.
@@ -20,20 +14,12 @@ use super::{
     Answer, Call, Death, Driver, Effect, ExecutorId, GONE, InstanceId, Phase, State, Supervisor,
     Timer, as_warning, human, instances::declined_processor, revive::Revive,
 };
-use crate::{
-    error::{Blame, ExitCode, Problem},
-    machine::history::DEATHS_TO_FIND,
-};
+use crate::error::{Blame, ExitCode, Problem};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How long a killed worker's end is waited for. The kernel needs milliseconds, or seconds to tear down a large one; what
 /// takes longer hangs in the kernel, and nothing here can change that.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Poison records a minute whose deaths are taken back. More than these are no bad records, but a bad plugin.
-const POISONS_PER_MINUTE_MAX: usize = 10;
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
@@ -70,11 +56,11 @@ pub(super) enum When {
 
 /// A failure that still counts.
 #[derive(Debug)]
-struct Failure {
-    serial: u32,
-    when: When,
+pub(super) struct Failure {
+    pub(super) serial: u32,
+    pub(super) when: When,
     /// A record may be at fault: it does not count yet.
-    held: bool,
+    pub(super) held: bool,
 }
 
 /// What is known of an instance's lives.
@@ -97,9 +83,9 @@ pub(super) struct Restarts {
     overran: Option<Box<Problem>>,
     /// How the last worker died.
     last_death: Option<String>,
-    failures: Vec<Failure>,
+    pub(super) failures: Vec<Failure>,
     /// Poison records of the last minute.
-    poisons: Vec<u32>,
+    pub(super) poisons: Vec<u32>,
     serials: u32,
     /// Deaths to come that are taken back already: a poison record may be told before its last death.
     pub(super) pardons: u32,
@@ -135,31 +121,9 @@ impl Restarts {
         self.died_in_call = false;
     }
 
-    fn serial(&mut self) -> u32 {
+    pub(super) fn serial(&mut self) -> u32 {
         self.serials = self.serials.wrapping_add(1);
         self.serials
-    }
-
-    /// Takes back up to so many of the newest deaths in service; answers their serials.
-    fn take_back(&mut self, deaths: u32) -> Vec<u32> {
-        let mut taken = Vec::new();
-        for place in (0..self.failures.len()).rev() {
-            if taken.len() < deaths as usize && self.failures[place].when != When::Starting {
-                taken.push(self.failures.remove(place).serial);
-            }
-        }
-        taken
-    }
-
-    fn held(&self) -> usize {
-        self.failures.iter().filter(|failure| failure.held).count()
-    }
-
-    /// No record is at fault for what was held, or none that excuses it.
-    pub(super) fn charge_held(&mut self) {
-        for failure in &mut self.failures {
-            failure.held = false;
-        }
     }
 
     /// Everything that a timer is to forget.
@@ -263,13 +227,6 @@ impl Supervisor {
                 self.fail_life(id, problem, when, effects);
             }
         }
-    }
-
-    /// Whether a death with a batch in hand is held: a hunt for the record goes on, or begins with it.
-    fn hunts(&self, id: InstanceId) -> bool {
-        let plan = self.plan_of(id);
-        let room = self.instances[id.0].restarts.held() < DEATHS_TO_FIND;
-        self.stream_open && plan.in_stream && plan.restart.attempts > 0 && room
     }
 
     fn died_in_stop(&mut self, id: InstanceId, owed: bool, effects: &mut Vec<Effect>) {
@@ -574,38 +531,6 @@ impl Supervisor {
             let problem = declined_processor(&self.plan_of(id).name, &reason);
             self.fail_host(problem, effects);
         }
-    }
-
-    /// A poison record was found: the deaths that it caused were not the instance's fault.
-    pub(super) fn poisoned(&mut self, id: InstanceId, deaths: u32, effects: &mut Vec<Effect>) {
-        let instance = &self.instances[id.0];
-        if !self.isolated(id) || instance.out || !self.restarts_allowed() {
-            return;
-        }
-        let restarts = self.restarts(id);
-        let serial = restarts.serial();
-        restarts.poisons.push(serial);
-        effects.push(Effect::Arm(Timer::Forgive(id, serial), MINUTE));
-        if restarts.poisons.len() > POISONS_PER_MINUTE_MAX {
-            restarts.charge_held();
-            return;
-        }
-        let taken = restarts.take_back(deaths);
-        if taken.len() < deaths as usize && restarts.life == Life::Up {
-            // The executor knows of a death before its end-of-file is told.
-            restarts.pardons = 1;
-        }
-        // Older ones that nobody answered for.
-        restarts.charge_held();
-        for serial in taken {
-            effects.push(Effect::Disarm(Timer::Forgive(id, serial)));
-        }
-    }
-
-    pub(super) fn forgive(&mut self, id: InstanceId, serial: u32) {
-        let restarts = self.restarts(id);
-        restarts.failures.retain(|failure| failure.serial != serial);
-        restarts.poisons.retain(|poison| *poison != serial);
     }
 
     /// It failed more often than is forgiven.
