@@ -106,8 +106,17 @@ impl<'a> TestHost<'a> {
     /// Waits for a log line of an instance whose message is exactly that.
     #[track_caller]
     pub fn wait_message(&self, plugin: &str, message: &str) -> LogLine {
-        self.wait_log(&format!("`{message}` of `{plugin}`"), |line| {
-            line.is_of(plugin) && line.message() == message
+        self.wait_message_again(plugin, message, 1)
+    }
+
+    /// The same for the `nth` such line.
+    #[track_caller]
+    pub fn wait_message_again(&self, plugin: &str, message: &str, nth: usize) -> LogLine {
+        let what = format!("`{message}` of `{plugin}`, {nth} times");
+        self.stderr.wait(&what, |seen| {
+            let lines = seen.lines().map(|line| LogLine::parse(&line));
+            let mut such = lines.filter(|line| line.is_of(plugin) && line.message() == message);
+            such.nth(nth - 1)
         })
     }
 

@@ -8,6 +8,8 @@
 
 mod client;
 mod commit;
+#[path = "../dying.rs"]
+mod dying;
 mod history;
 mod hostile;
 #[path = "../hostility.rs"]
@@ -15,6 +17,7 @@ mod hostility;
 #[allow(dead_code, unreachable_pub, reason = "shared with the suite")]
 #[path = "../killing.rs"]
 mod killing;
+mod listener;
 mod readers;
 mod slow;
 mod stream;
@@ -25,7 +28,7 @@ use hotshoe_tests::{Entry, artifacts};
 use std::{env, time::Duration};
 
 /// A number, and the program that measures it.
-const PROGRAMS: [(&str, fn()); 11] = [
+const PROGRAMS: [(&str, fn()); 12] = [
     ("N3", commit::one_client),
     ("N4", commit::many_clients),
     ("N5", readers::nothing_is_stale),
@@ -37,6 +40,7 @@ const PROGRAMS: [(&str, fn()); 11] = [
     ("N12", history::long_start),
     ("C38", readers::every_batch),
     ("C50", token::tells_nothing),
+    ("C54", listener::dies),
 ];
 
 fn main() {

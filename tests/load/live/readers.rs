@@ -14,8 +14,8 @@ use std::{
 /// Records that are written at one time with the same floor.
 const PIECE: u64 = 64;
 
-/// How plugin and processor run; `process` joins with isolation.
-const BACKENDS: [&str; 1] = ["in-process"];
+/// How plugin and processor run.
+const BACKENDS: [&str; 2] = ["in-process", "process"];
 
 /// N5: batches of one record, and readers beside them.
 pub(crate) fn nothing_is_stale() {

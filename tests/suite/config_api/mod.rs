@@ -11,6 +11,9 @@ mod confirm;
 mod demo;
 mod description;
 mod durable;
+#[allow(dead_code, reason = "shared with the long run")]
+#[path = "../../load/dying.rs"]
+mod dying;
 mod edits;
 mod faults;
 mod framing;

@@ -299,6 +299,10 @@ const FAULTS: &[(&str, &[Test])] = &[
                 "stream.rs",
                 "c54_the_death_of_the_listener_is_nothing_to_records_and_values",
             ),
+            (
+                "stream.rs",
+                "c54_a_listener_that_dies_under_load_loses_nothing",
+            ),
             ("faults.rs", "a_change_is_refused_when_its_checker_dies"),
             (
                 "faults.rs",

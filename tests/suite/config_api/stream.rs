@@ -1,6 +1,6 @@
 //! What records see of a change: C2, C38 and C39.
 
-use super::*;
+use super::{dying::StopsOnDrop, *};
 use std::{
     collections::BTreeSet,
     io::Write as _,
@@ -126,15 +126,6 @@ fn keep_touching(served: &Served<'_>, acknowledged: &AtomicU64, done: &AtomicBoo
     }
 }
 
-/// Lets the other side end as well when one fails.
-struct StopsOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopsOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
 /// C39: the batch is held between its first and its second record; the change is acknowledged meanwhile.
 #[test]
 fn c39_a_batch_keeps_its_generation_whatever_changes_meanwhile() {
@@ -228,4 +219,11 @@ fn c54_the_death_of_the_listener_is_nothing_to_records_and_values() {
     served.host.wait_stdout(b"one 77\ntwo 77\n");
     served.host.close_input();
     served.host.assert_exit(0);
+}
+
+/// C54 under load, with the processors in processes of their own too; `tests/load/live` kills more of them.
+#[test]
+fn c54_a_listener_that_dies_under_load_loses_nothing() {
+    let survived = dying::kill_listeners(5);
+    assert!(survived.changes >= 5 * dying::CHANGES_MIN);
 }

@@ -17,17 +17,7 @@ fn worker(host: &TestHost<'_>) -> Pid {
 
 /// Waits until it serves again for the `nth` time.
 fn wait_back(host: &TestHost<'_>, nth: usize) {
-    let first = host.wait_log("any line", |_| true);
-    let mut seen = 0;
-    host.wait_log("back in service", |line| {
-        if line.text() == first.text() {
-            // They are looked through from the beginning whenever more have come.
-            seen = 0;
-        }
-        let is_it = line.message() == "in service again";
-        seen += usize::from(is_it);
-        is_it && seen == nth
-    });
+    host.wait_message_again("bad", "in service again", nth);
 }
 
 /// What a life needs of its host goes with it: after many deaths it holds no more than after one.
