@@ -3,7 +3,7 @@
 //! `HOTSHOE_LOAD_DIVIDE=100` divides the counts of the long ones.
 //!
 //! What must be zero ends the run where it is not; what is a time only prints, because a busy machine prints worse ones.
-//! N1 and N2 are `cargo bench -p hotshoe --bench services`, N9 is `--bench kills`.
+//! N1 is `cargo bench -p hotshoe --bench services`, N2 `--bench visible`, N9 `cargo bench -p hotshoe-tests --bench kills`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod client;
