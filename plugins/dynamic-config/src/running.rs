@@ -60,7 +60,7 @@ impl Running {
             schema: canonical(&schema).into(),
             started_at: status::now(),
         };
-        let (queue, writer) = writer::queue();
+        let (queue, writer, reader) = writer::queue();
         let store = Arc::new(HostStore(ctx.clone()));
         let app = Arc::new(App::new(plan, facts, store, queue, tokens));
         if app.plan.limits.watchers < wanted {
@@ -73,7 +73,7 @@ impl Running {
             app.warn("max-watchers-lowered");
         }
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| ctx.spawn(name, work);
-        let threads = Threads::start(&app, listeners, writer, &spawn)?;
+        let threads = Threads::start(&app, listeners, (writer, reader), &spawn)?;
         let address_file = AddressFile::write(&run_dir, ctx.instance(), &urls)?;
         let endpoints = Endpoints(ctx.clone());
         for url in &urls {

@@ -1,5 +1,5 @@
-//! The threads: `cfg-http`, which owns the sockets and a runtime of its own, `cfg-write`, which asks the store, and
-//! `cfg-watch`, which waits for it.
+//! The threads: `cfg-http`, which owns the sockets and a runtime of its own, `cfg-write`, which changes the store, `cfg-read`,
+//! which asks it, and `cfg-watch`, which waits for it.
 //!
 //! A listener that dies is started again on the same sockets; a stop ends all in time or says which one hung, and never
 //! ends the process.
@@ -11,7 +11,7 @@ use crate::{
     router::router,
     token::LOOK_EVERY,
     watch::follow,
-    writer::Writer,
+    writer::{Reader, Writer},
 };
 use hotshoe_plugin_api::Result;
 use rustix::process::geteuid;
@@ -65,7 +65,7 @@ impl Threads {
     pub(crate) fn start(
         app: &Arc<App>,
         listeners: Listeners,
-        writer: Writer,
+        (writer, reader): (Writer, Reader),
         spawn: Spawn<'_>,
     ) -> Result<Self> {
         let (stage, staged) = watch::channel(Stage::Run);
@@ -79,6 +79,8 @@ impl Threads {
         };
         let store = Arc::clone(&app.store);
         threads.add("cfg-write", spawn, move || writer.run(&*store))?;
+        let store = Arc::clone(&app.store);
+        threads.add("cfg-read", spawn, move || reader.run(&*store))?;
         let listener = Listener {
             app: Arc::clone(app),
             listeners,

@@ -1,7 +1,8 @@
-//! The thread `cfg-write`: takes what is queued, at most 64 changes, and asks the store once (config-api §1, group commit).
+//! The threads that ask the store. `cfg-write` takes what is queued, at most 64 changes, and asks once (config-api §1, group
+//! commit); `cfg-read` reads what takes the store's lock, and so waits for no checker and no disk.
 //!
-//! It is the only place that calls `apply`, which blocks; the listener's runtime never does. Nothing waits for a group to
-//! fill, and a panic refuses the group in hand and nothing else.
+//! They are the only places that call what may block; the listener's runtime never does. Nothing waits for a group to fill, and a
+//! panic refuses the group in hand, or the question, and nothing else.
 
 use crate::{
     error::Slug,
@@ -31,17 +32,19 @@ pub(crate) type Outcome = Result<Applied, Refused>;
 
 type Look = Box<dyn FnOnce(&dyn Store) + Send>;
 
-enum Job {
-    Change(Change, oneshot::Sender<Outcome>),
-    /// Reads what only the store's lock can show, between two groups.
-    Look(Look),
+enum Job<T> {
+    Do(T),
     Stop,
 }
 
-/// The writing end. Cheap to clone.
+/// A change, and whom its outcome is told.
+type Asked = (Change, oneshot::Sender<Outcome>);
+
+/// The asking end. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Queue {
-    jobs: Sender<Job>,
+    changes: Sender<Job<Asked>>,
+    looks: Sender<Job<Look>>,
     shared: Arc<Shared>,
 }
 
@@ -51,28 +54,32 @@ struct Shared {
     apply_seconds: Histogram,
 }
 
-/// The thread's end.
+/// The end of `cfg-write`.
 pub(crate) struct Writer {
-    jobs: Receiver<Job>,
+    changes: Receiver<Job<Asked>>,
     shared: Arc<Shared>,
 }
 
-pub(crate) fn queue() -> (Queue, Writer) {
-    let (sender, receiver) = channel();
+/// The end of `cfg-read`.
+pub(crate) struct Reader {
+    looks: Receiver<Job<Look>>,
+}
+
+pub(crate) fn queue() -> (Queue, Writer, Reader) {
+    let (change_sender, changes) = channel();
+    let (look_sender, looks) = channel();
     let shared = Arc::new(Shared {
         queued: AtomicUsize::default(),
         abandoned: AtomicBool::default(),
         apply_seconds: metrics::seconds(),
     });
     let queue = Queue {
-        jobs: sender,
+        changes: change_sender,
+        looks: look_sender,
         shared: Arc::clone(&shared),
     };
-    let writer = Writer {
-        jobs: receiver,
-        shared,
-    };
-    (queue, writer)
+    let writer = Writer { changes, shared };
+    (queue, writer, Reader { looks })
 }
 
 impl Queue {
@@ -84,23 +91,23 @@ impl Queue {
             return Err(Refused::new(Slug::Busy, detail));
         }
         let (sender, receiver) = oneshot::channel();
-        if self.jobs.send(Job::Change(change, sender)).is_err() {
+        if self.changes.send(Job::Do((change, sender))).is_err() {
             return Err(stopping());
         }
         receiver.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Runs `look` between two groups; `None` once the thread has ended.
+    /// Runs `look`, whatever changes are under way; `None` once the thread has ended.
     pub(crate) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&dyn Store) -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
-        let job = Job::Look(Box::new(move |store| {
+        let look: Look = Box::new(move |store| {
             // A client that is gone does not need it any more.
             let _ = sender.send(look(store));
-        }));
-        self.jobs.send(job).ok()?;
+        });
+        self.looks.send(Job::Do(look)).ok()?;
         receiver.await.ok()
     }
 
@@ -109,10 +116,11 @@ impl Queue {
         self.shared.apply_seconds.clone()
     }
 
-    /// Ends the thread when all that was queued before is done.
+    /// Ends both threads when all that was queued before is done.
     pub(crate) fn stop(&self) {
-        // It may have ended already.
-        let _ = self.jobs.send(Job::Stop);
+        // They may have ended already.
+        let _ = self.changes.send(Job::Stop);
+        let _ = self.looks.send(Job::Stop);
     }
 
     /// Refuses what is still queued instead of applying it.
@@ -125,34 +133,37 @@ fn stopping() -> Refused {
     Refused::new(Slug::ShuttingDown, "the instance is stopping")
 }
 
+impl Reader {
+    /// The thread's whole life.
+    pub(crate) fn run(self, store: &dyn Store) {
+        while let Ok(Job::Do(look)) = self.looks.recv() {
+            guarded(|| look(store)).unwrap_or_default();
+        }
+    }
+}
+
 impl Writer {
     /// The thread's whole life.
     pub(crate) fn run(self, store: &dyn Store) {
-        while let Ok(first) = self.jobs.recv() {
-            let mut group = Vec::new();
-            let mut next = Some(first);
-            let after = loop {
-                match next.take() {
-                    Some(Job::Change(change, answer)) => group.push((change, answer)),
-                    other => break other,
+        while let Ok(Job::Do(first)) = self.changes.recv() {
+            let mut group = vec![first];
+            let mut stopped = false;
+            while group.len() < GROUP_MAX && !stopped {
+                match self.changes.try_recv() {
+                    Ok(Job::Do(asked)) => group.push(asked),
+                    Ok(Job::Stop) => stopped = true,
+                    Err(_) => break,
                 }
-                if group.len() < GROUP_MAX {
-                    next = self.jobs.try_recv().ok();
-                }
-            };
-            self.shared.queued.fetch_sub(group.len(), Ordering::Relaxed);
-            if !group.is_empty() {
-                self.apply(store, group);
             }
-            match after {
-                Some(Job::Look(look)) => guarded(|| look(store)).unwrap_or_default(),
-                Some(Job::Stop) => return,
-                Some(Job::Change(..)) | None => {}
+            self.shared.queued.fetch_sub(group.len(), Ordering::Relaxed);
+            self.apply(store, group);
+            if stopped {
+                return;
             }
         }
     }
 
-    fn apply(&self, store: &dyn Store, group: Vec<(Change, oneshot::Sender<Outcome>)>) {
+    fn apply(&self, store: &dyn Store, group: Vec<Asked>) {
         let (changes, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let refuse_all = |refused: &Refused| vec![Err(refused.clone()); changes.len()];
         let mut outcomes = if self.shared.abandoned.load(Ordering::Relaxed) {
@@ -201,7 +212,7 @@ mod tests {
     use serde_json::Value;
     use std::{sync::Mutex, time::Duration};
 
-    /// Notes the size of every group; fails or panics when told.
+    /// Notes the size of every group; panics once when told.
     #[derive(Default)]
     struct Sizes {
         groups: Mutex<Vec<usize>>,
@@ -210,7 +221,7 @@ mod tests {
 
     impl Store for Sizes {
         fn apply(&self, changes: &[Change]) -> Result<Vec<Result<Applied, Refused>>> {
-            assert!(!self.panics.load(Ordering::Relaxed), "told to");
+            assert!(!self.panics.swap(false, Ordering::Relaxed), "told to");
             self.groups.lock().unwrap().push(changes.len());
             Ok(vec![Ok(Applied::default()); changes.len()])
         }
@@ -247,7 +258,7 @@ mod tests {
         let one = |_| {
             let (sender, receiver) = oneshot::channel();
             let change = Change::from(Operation::Touch);
-            queue.jobs.send(Job::Change(change, sender)).unwrap();
+            queue.changes.send(Job::Do((change, sender))).unwrap();
             queue.shared.queued.fetch_add(1, Ordering::Relaxed);
             receiver
         };
@@ -256,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_queued_goes_in_groups_of_at_most_64() {
-        let (queue, writer) = queue();
+        let (queue, writer, _) = queue();
         let receivers = send(&queue, 150);
         queue.stop();
         let store = Sizes::default();
@@ -272,17 +283,14 @@ mod tests {
 
     #[test]
     fn a_panic_refuses_its_group_and_the_thread_goes_on() {
-        let (queue, writer) = queue();
-        let store = Arc::new(Sizes::default());
+        let (queue, writer, _) = queue();
+        let store = Sizes::default();
         store.panics.store(true, Ordering::Relaxed);
-        let receivers = send(&queue, 2);
-        let healed = Arc::clone(&store);
-        let job = move |_: &dyn Store| healed.panics.store(false, Ordering::Relaxed);
-        queue.jobs.send(Job::Look(Box::new(job))).unwrap();
+        let refused = send(&queue, GROUP_MAX);
         let later = send(&queue, 1);
         queue.stop();
-        writer.run(&*store);
-        for receiver in receivers {
+        writer.run(&store);
+        for receiver in refused {
             assert_eq!(
                 block_on(receiver).unwrap().unwrap_err().slug,
                 Slug::Internal
@@ -294,8 +302,19 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_in_a_look_ends_nothing_but_it() {
+        let (queue, _, reader) = queue();
+        let thread = std::thread::spawn(move || reader.run(&Sizes::default()));
+        assert_eq!(block_on(queue.look(|_| -> u8 { panic!("told to") })), None);
+        assert_eq!(block_on(queue.look(|_| 7)), Some(7));
+        queue.stop();
+        thread.join().unwrap();
+        assert_eq!(block_on(queue.look(|_| 7)), None);
+    }
+
+    #[test]
     fn abandoned_changes_are_refused_and_not_applied() {
-        let (queue, writer) = queue();
+        let (queue, writer, _) = queue();
         let receivers = send(&queue, 3);
         queue.abandon();
         queue.stop();
@@ -310,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_is_busy() {
-        let (queue, _writer) = queue();
+        let (queue, _writer, _) = queue();
         drop(send(&queue, QUEUED_MAX));
         let refused = block_on(queue.change(Change::from(Operation::Touch))).unwrap_err();
         assert_eq!(refused.slug, Slug::Busy);

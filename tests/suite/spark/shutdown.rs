@@ -381,7 +381,7 @@ fn a28_no_thread_of_the_seeds_plugin_outlives_its_shutdown() {
     let address = url.strip_prefix("http://").unwrap().to_owned();
     assert_eq!(
         listener_threads(host.pid()),
-        ["cfg-http", "cfg-watch", "cfg-write"]
+        ["cfg-http", "cfg-read", "cfg-watch", "cfg-write"]
     );
     // A client that keeps its connection holds nothing up.
     let mut kept = http::connect(&address);

@@ -226,6 +226,26 @@ fn c53_a_stop_answers_what_is_in_hand_and_gives_the_port_back() {
 }
 
 #[test]
+fn a_change_that_hangs_holds_up_nobody_who_reads() {
+    let instance = standard();
+    let gate = instance.store.close_gate();
+    let mut working = instance.client();
+    working.send_request("POST /v1/touch", &[], b"");
+    gate.entered();
+    for path in [
+        "/v1/config",
+        "/v1/status",
+        "/v1/history",
+        "/v1/history/1",
+        "/metrics",
+    ] {
+        assert_eq!(instance.get(path).status, 200, "{path}");
+    }
+    drop(gate);
+    assert_eq!(working.answer().status, 200);
+}
+
+#[test]
 fn a_store_that_hangs_does_not_hold_up_the_stop() {
     let mut instance = standard();
     let gate = instance.store.close_gate();

@@ -78,10 +78,10 @@ fn start_with(settings: Value, adjust: impl FnOnce(&mut Plan)) -> Instance {
         .iter()
         .map(|l| l.local_addr().unwrap())
         .collect();
-    let (queue, writer) = writer::queue();
+    let (queue, writer, reader) = writer::queue();
     let held: Arc<dyn crate::store::Store> = Arc::clone(&store) as _;
     let app = Arc::new(App::new(plan, facts, held, queue, tokens));
-    let threads = Threads::start(&app, listeners, writer, &plain_thread).unwrap();
+    let threads = Threads::start(&app, listeners, (writer, reader), &plain_thread).unwrap();
     app.phase.set_ready();
     Instance {
         app,
