@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 21;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 pub(crate) fn beside_changes() {
