@@ -432,6 +432,20 @@ impl<'a> TestHost<'a> {
         fs::read_dir(format!("/proc/{}/task", self.pid())).map_or(0, Iterator::count)
     }
 
+    /// What the process's descriptors lead to, by their numbers.
+    #[must_use]
+    pub fn descriptors(&self) -> std::collections::BTreeMap<u32, String> {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.pid())) else {
+            return std::collections::BTreeMap::new();
+        };
+        let of = |entry: std::io::Result<fs::DirEntry>| {
+            let path = entry.ok()?.path();
+            let number = path.file_name()?.to_str()?.parse().ok()?;
+            Some((number, fs::read_link(path).ok()?.display().to_string()))
+        };
+        entries.filter_map(of).collect()
+    }
+
     /// How many descriptors the process holds.
     #[must_use]
     pub fn descriptor_count(&self) -> usize {

@@ -11,6 +11,7 @@ use hotshoe_tests::{DEADLINE, Entry, Setup, TestHost, artifacts, http};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
@@ -87,11 +88,17 @@ pub(super) struct Run<'a> {
 }
 
 /// What the host holds when all is at rest.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Held {
-    descriptors: usize,
+    descriptors: BTreeMap<u32, String>,
     threads: usize,
     resident_kib: i64,
+}
+
+impl Held {
+    fn is_no_more_than(&self, other: &Self) -> bool {
+        self.descriptors.len() <= other.descriptors.len() && self.threads <= other.threads
+    }
 }
 
 pub(super) fn name(who: Who) -> String {
@@ -409,7 +416,7 @@ impl<'a> Run<'a> {
     fn held(&self) -> Held {
         let resident = hotshoe_tests::memory::resident_bytes(self.host.pid());
         Held {
-            descriptors: self.host.descriptor_count(),
+            descriptors: self.host.descriptors(),
             threads: self.host.thread_count(),
             resident_kib: (resident.unwrap_or_default() >> 10) as i64,
         }
@@ -417,21 +424,20 @@ impl<'a> Run<'a> {
 
     /// What a host at rest holds, and what it says of itself.
     fn judge_at_rest(&mut self) -> Result<(), String> {
-        let Some(before) = self.baseline else {
+        let Some(before) = self.baseline.clone() else {
             return Err("the plan killed nobody".to_owned());
         };
         let until = Instant::now() + DEADLINE;
         let after = loop {
             let after = self.held();
-            let back = after.descriptors <= before.descriptors && after.threads <= before.threads;
-            if back || Instant::now() > until {
+            if after.is_no_more_than(&before) || Instant::now() > until {
                 break after;
             }
             thread::park_timeout(GLANCE);
         };
-        if after.descriptors > before.descriptors || after.threads > before.threads {
+        if !after.is_no_more_than(&before) {
             return Err(format!(
-                "the host held {before:?} after the first deaths, and {after:?} at the end"
+                "the host held {before:#?} after the first deaths, and {after:#?} at the end"
             ));
         }
         self.figures.grown_kib = after.resident_kib - before.resident_kib;
