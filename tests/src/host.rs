@@ -432,6 +432,21 @@ impl<'a> TestHost<'a> {
         fs::read_dir(format!("/proc/{}/task", self.pid())).map_or(0, Iterator::count)
     }
 
+    /// The names of the process's threads, sorted.
+    #[must_use]
+    pub fn thread_names(&self) -> Vec<String> {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid())) else {
+            return Vec::new();
+        };
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        let mut names: Vec<String> = tasks.flatten().filter_map(name).collect();
+        for name in &mut names {
+            name.truncate(name.trim_end().len());
+        }
+        names.sort_unstable();
+        names
+    }
+
     /// What the process's descriptors lead to, by their numbers.
     #[must_use]
     pub fn descriptors(&self) -> std::collections::BTreeMap<u32, String> {

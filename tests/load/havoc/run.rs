@@ -91,13 +91,14 @@ pub(super) struct Run<'a> {
 #[derive(Debug, Clone)]
 struct Held {
     descriptors: BTreeMap<u32, String>,
-    threads: usize,
+    threads: Vec<String>,
     resident_kib: i64,
 }
 
 impl Held {
     fn is_no_more_than(&self, other: &Self) -> bool {
-        self.descriptors.len() <= other.descriptors.len() && self.threads <= other.threads
+        self.descriptors.len() <= other.descriptors.len()
+            && self.threads.len() <= other.threads.len()
     }
 }
 
@@ -417,7 +418,7 @@ impl<'a> Run<'a> {
         let resident = hotshoe_tests::memory::resident_bytes(self.host.pid());
         Held {
             descriptors: self.host.descriptors(),
-            threads: self.host.thread_count(),
+            threads: self.host.thread_names(),
             resident_kib: (resident.unwrap_or_default() >> 10) as i64,
         }
     }
