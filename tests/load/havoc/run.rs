@@ -586,9 +586,10 @@ fn configure(plan: &Plan, setup: &Setup) {
 
 /// Deaths are forgiven as fast as they come, and no deadline is one that a busy machine misses.
 fn kept_alive(entry: Entry, isolated: bool, init_attempts: u32, stalls: bool) -> Entry {
+    // `receive` as well: a neighbour that asks the stalled one in its hook keeps every record from it meanwhile.
     let short = if stalls && isolated { STALL } else { "60s" };
     let entry = entry.key(&format!(
-        "deadlines = {{ init = \"60s\", receive = \"60s\", hook = {short:?}, process = {short:?}, check = \"60s\", shutdown = \"60s\" }}",
+        "deadlines = {{ init = \"60s\", receive = {short:?}, hook = {short:?}, process = {short:?}, check = \"60s\", shutdown = \"60s\" }}",
     ));
     if !isolated {
         return entry;
