@@ -123,7 +123,7 @@ pub(crate) fn kill_listeners(deaths: u32) -> Survived {
         drop(stopped);
     });
     host.assert_exit(0);
-    let records = judge_records(&String::from_utf8(host.stdout()).unwrap());
+    let records = judge_records(&String::from_utf8(host.stdout()).unwrap()).len();
     assert_eq!(records, printed.into_inner());
     Survived {
         changes,
@@ -176,17 +176,17 @@ fn touched(stream: &mut TcpStream, request: &[u8]) -> Option<u64> {
     }
 }
 
-/// Each record was written with the newest value whose 200 was there, and is printed with the one of its batch; how many.
+/// Each record was written with the newest value whose 200 was there, and is printed with the one of its batch; those.
 #[track_caller]
-fn judge_records(text: &str) -> usize {
-    let (mut newest, mut count) = (10, 0);
+pub(crate) fn judge_records(text: &str) -> Vec<u64> {
+    let (mut newest, mut values) = (10, Vec::new());
     for line in text.lines() {
         let (floor, value) = line.split_once(' ').unwrap();
         let (floor, value): (u64, u64) = (floor.parse().unwrap(), value.parse().unwrap());
         assert!(value >= floor, "{value} after the 200 of {floor}");
         assert!(value >= newest, "{value} after a record with {newest}");
         newest = value;
-        count += 1;
+        values.push(value);
     }
-    count
+    values
 }

@@ -7,8 +7,9 @@
 //!
 //! Deaths are forgiven up to a number within a time; one more quarantines. Which do not count is for `hunt.rs` to say.
 //!
-//! A life that is killed, or dies, is owed no shutdown. While tasks are drained an instance is still brought back, for records that were read wait for it; once
-//! executors are being stopped nothing is. Never waits for a worker: whoever was killed and does not end is left behind.
+//! A life that is killed, or dies, is owed no shutdown. While tasks are drained an instance is still brought back, for records
+//! that were read wait for it; once executors are being stopped nothing is. Never waits for a worker: whoever was killed and
+//! does not end is left behind.
 
 use super::{
     Answer, Call, Death, Driver, Effect, ExecutorId, GONE, InstanceId, Phase, State, Supervisor,

@@ -824,14 +824,9 @@ fn a_kill_at_any_call_loses_nothing_that_was_answered() {
     }
 }
 
-/// The way back is not held up by a checker, and what was asked meanwhile is judged on the value that is current then.
-#[test]
-fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
-    let place = Place::new();
-    let service = place.service(Recover::No);
-    declare(&service).unwrap();
-    generation(&service, provisional(20, Duration::from_millis(200)));
-    let (asked, question) = mpsc::channel::<VerdictTo>();
+/// A checker that is asked here, and answers when the test does.
+fn slow_checker(service: &ConfigService) -> mpsc::Receiver<VerdictTo> {
+    let (asked, question) = mpsc::channel();
     let ask = move |_, verdict_to| asked.send(verdict_to).unwrap();
     let checker = CheckedBy {
         instance: "slow".into(),
@@ -839,6 +834,17 @@ fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
         ask: Arc::new(ask),
     };
     service.check_by("dynamic-config", checker);
+    question
+}
+
+/// The way back is not held up by a checker, and what was asked meanwhile is judged on the value that is current then.
+#[test]
+fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
+    let place = Place::new();
+    let service = place.service(Recover::No);
+    declare(&service).unwrap();
+    generation(&service, provisional(20, Duration::from_millis(200)));
+    let question = slow_checker(&service);
     let (sender, answers) = mpsc::channel();
     let chained = store::Change {
         expect: Expect::OneOf(vec![2]),
@@ -862,14 +868,7 @@ fn a_change_ends_with_the_life_of_who_asked_for_it() {
     let place = Place::new();
     let service = place.service(Recover::No);
     declare(&service).unwrap();
-    let (asked, question) = mpsc::channel::<VerdictTo>();
-    let ask = move |_, verdict_to| asked.send(verdict_to).unwrap();
-    let checker = CheckedBy {
-        instance: "slow".into(),
-        deadline: DEADLINE,
-        ask: Arc::new(ask),
-    };
-    service.check_by("dynamic-config", checker);
+    let question = slow_checker(&service);
     let touch = || {
         let (sender, answers) = mpsc::channel();
         let change = Change {
