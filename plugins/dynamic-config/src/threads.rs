@@ -121,12 +121,14 @@ impl Threads {
         self.advance(Stage::Finish);
         let grace = GRACE_MAX.min(left / 2);
         let mut finished = self.ended("cfg-http", grace);
+        // Before the bye, which tells watchers itself what is newest: `cfg-watch` may have begun to wait just now, and
+        // whoever waits for it has the other half of the time.
+        self.unwatch = None;
         if !finished {
             // Whoever watches is told even where somebody else's request hangs.
             self.app.say_bye();
             finished = self.ended("cfg-http", BYE_GRACE);
         }
-        self.unwatch = None;
         if !finished {
             tracing::warn!("connections that were still open are dropped");
             self.app.queue.abandon();
