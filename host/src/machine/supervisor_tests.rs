@@ -315,6 +315,22 @@ mod failure {
     }
 
     #[test]
+    fn a_fault_from_before_the_shutdown_counts_although_it_is_told_while_that_runs() {
+        let mut world = optional_c();
+        world
+            .on("c shutdown", Hangs)
+            .on("b shutdown", Hangs)
+            .start();
+        world.stand_still().stop();
+        assert_eq!(world.fault("c"), "warning 1, c retired");
+        assert_eq!(world.answer("c shutdown"), "b shutdown");
+        assert_eq!(world.state("c"), State::Failed);
+        assert_eq!(world.fault("b"), "error 1");
+        assert_eq!(world.answer("b shutdown"), "a shutdown, finish 1");
+        assert_eq!(world.reason("b"), Some("b faulted".to_owned()));
+    }
+
+    #[test]
     fn one_that_is_out_gets_no_further_call_and_nothing_on_executors() {
         let all = instance("c", &[D, C, X, P]).optional();
         let mut world = World::of([instance("a", &[X]), all]);

@@ -601,11 +601,12 @@ impl Supervisor {
         }
     }
 
-    /// A fault that is told while the instance is dead was the old life's, and ended with it.
+    /// A fault that is told while the instance is dead was the old life's, and ended with it. One that shuts down lives.
     pub(super) fn fault_of_the_dead(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id.0];
         let dead = matches!(instance.restarts.life, Life::Dead { .. });
-        !instance.out && instance.driver == Driver::Absent && (dead || self.down(id))
+        let lives = instance.call == Some(Call::Shutdown);
+        !instance.out && !lives && instance.driver == Driver::Absent && (dead || self.down(id))
     }
 
     /// How its worker died, as an operator reads it.
