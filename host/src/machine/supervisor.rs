@@ -4,6 +4,7 @@
 //! waits on what it supervises: every call it orders comes with a timer, and a late answer is reported, never fatal.
 //! What it decides about instances, executors and the stop stands in the files below this one.
 
+mod death;
 mod executors;
 mod hunt;
 mod instances;
