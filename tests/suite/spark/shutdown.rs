@@ -362,6 +362,21 @@ fn listener_threads(pid: u32) -> Vec<String> {
     names
 }
 
+/// Waits until those are its threads. A thread that one of them has started bears its name for a moment, a joined one leaves
+/// /proc a moment after its join, and nothing announces either.
+#[track_caller]
+fn wait_listener_threads(pid: u32, names: &[&str]) {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let found = listener_threads(pid);
+        if found == names {
+            return;
+        }
+        assert!(Instant::now() < until, "{found:?}, not {names:?}");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a28_no_thread_of_the_seeds_plugin_outlives_its_shutdown() {
     let setup = Setup::new();
@@ -379,9 +394,9 @@ fn a28_no_thread_of_the_seeds_plugin_outlives_its_shutdown() {
     host.wait_ready();
     let url = setup.addresses("dynamic-config").remove(0);
     let address = url.strip_prefix("http://").unwrap().to_owned();
-    assert_eq!(
-        listener_threads(host.pid()),
-        ["cfg-http", "cfg-read", "cfg-watch", "cfg-write"]
+    wait_listener_threads(
+        host.pid(),
+        &["cfg-http", "cfg-read", "cfg-watch", "cfg-write"],
     );
     // A client that keeps its connection holds nothing up.
     let mut kept = http::connect(&address);
@@ -390,12 +405,7 @@ fn a28_no_thread_of_the_seeds_plugin_outlives_its_shutdown() {
     assert_eq!(response.text(), "the latest configuration is 20\n");
     host.signal(Signal::TERM);
     setup.trace().wait_call("a", "driver", "shutdown");
-    let until = Instant::now() + DEADLINE;
-    // A joined thread leaves /proc a moment after its join, and nothing announces that.
-    while !listener_threads(host.pid()).is_empty() {
-        assert!(Instant::now() < until, "{:?}", listener_threads(host.pid()));
-        thread::yield_now();
-    }
+    wait_listener_threads(host.pid(), &[]);
     TcpListener::bind(&address).expect("the port is free");
     gate.open();
     host.assert_exit(0);

@@ -90,8 +90,9 @@ impl Case<'_> {
             .set("ends = true")
             .key(&format!("deadlines = {{ {} }}", row.neighbour_deadlines))
             .act("hook = \"on-task-start\", crime = \"ask\", text = \"ask\"");
+        let fifo = setup.scratch("fifo").display().to_string();
         for act in &row.neighbour {
-            good = good.act(act);
+            good = good.act(&act.replace("<fifo>", &fifo));
         }
         setup.entries(&tables, &[good, self.criminal(setup)]);
     }

@@ -282,7 +282,7 @@ impl Row {
         self
     }
 
-    /// The neighbour does that.
+    /// The neighbour does that; `<fifo>` is the row's.
     pub(super) fn neighbour(mut self, act: &'static str) -> Self {
         self.neighbour.push(act);
         self
@@ -333,7 +333,7 @@ impl Row {
         self
     }
 
-    /// The act's `path` is a FIFO that the test opens when it has seen enough.
+    /// The act's `path` is a FIFO. Whoever still waits there at the end is let go by the test.
     pub(super) fn fifo(mut self) -> Self {
         self.fifo = true;
         self

@@ -292,8 +292,8 @@ zoo! {
     }
 
     "Messages" {
-        message_storm: row("storm", "Sends 5,000 messages to a neighbour that has something else to do.").with("value = 5000").with("to = \"good\"").with("text = \"oneway\"")
-            .neighbour("hook = \"driver-receive\", crime = \"slow\", ms = 100, word = \"oneway\", times = 1")
+        message_storm: row("storm", "Sends 5,000 messages to a neighbour that has something else to do.").with("value = 5000").with("to = \"good\"").with("text = \"oneway\"").fifo()
+            .neighbour("hook = \"driver-receive\", crime = \"hang\", path = \"<fifo>\", word = \"oneway\", times = 1")
             .both(goes_on("The mailbox is bounded: what is too much is refused at once, as `full`.").notes("storm taken=true full=true other=false"));
         message_to_itself: row("storm", "Sends itself 5,000 messages.").at(&["driver-receive"]).with("value = 5000").with("text = \"oneway\"").poked()
             .both(goes_on("The same.").notes("storm taken=true full=true other=false"));
