@@ -22,6 +22,9 @@ const EAGER_LEN: usize = 1 << 20;
 /// So much is kept for the next message.
 const KEPT_LEN_MAX: usize = 16 << 20;
 
+/// A message of pieces that is no longer is put together first: to copy it costs less than to have the system gather it.
+const GATHERED_LEN_MAX: usize = 512;
+
 /// The most descriptors that come with one frame.
 pub(crate) const DESCRIPTORS_MAX: usize = 4;
 
@@ -176,6 +179,16 @@ pub(crate) fn send_from(
     sent: usize,
     flags: SendFlags,
 ) -> rustix::io::Result<usize> {
+    let flags = flags | SendFlags::NOSIGNAL;
+    let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if len <= GATHERED_LEN_MAX {
+        let (mut whole, mut end) = ([0; GATHERED_LEN_MAX], 0);
+        for piece in pieces {
+            whole[end..end + piece.len()].copy_from_slice(piece);
+            end += piece.len();
+        }
+        return retry(|| rustix::net::send(socket, &whole[sent..len], flags));
+    }
     let mut skip = sent;
     let rest = pieces.map(|piece| {
         let from = skip.min(piece.len());
@@ -183,7 +196,7 @@ pub(crate) fn send_from(
         IoSlice::new(&piece[from..])
     });
     let mut none = SendAncillaryBuffer::default();
-    retry(|| sendmsg(socket, &rest, &mut none, flags | SendFlags::NOSIGNAL))
+    retry(|| sendmsg(socket, &rest, &mut none, flags))
 }
 
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
@@ -231,6 +244,23 @@ mod tests {
         );
         drop(theirs);
         assert_eq!(inbox.read(ours.as_fd(), 0, flags()), Ok(false));
+    }
+
+    #[test]
+    fn pieces_come_one_behind_the_other_whatever_was_sent_of_them() {
+        for len in [1, GATHERED_LEN_MAX - 60, GATHERED_LEN_MAX - 59, 5000] {
+            let (head, offsets, bytes) = ([1; 40], [2; 20], vec![3; len]);
+            let pieces = [&head[..], &offsets, &bytes];
+            let whole = pieces.concat();
+            for sent in [0, 1, 39, 40, 41, 60, whole.len() - 1] {
+                let (ours, theirs) = socket_pair().expect("a pair");
+                let more = send_from(theirs.as_fd(), pieces, sent, SendFlags::DONTWAIT);
+                assert_eq!(more, Ok(whole.len() - sent));
+                let mut inbox = Inbox::default();
+                let read = inbox.read(ours.as_fd(), whole.len(), flags());
+                assert_eq!((read, inbox.arrived()), (Ok(true), &whole[sent..]));
+            }
+        }
     }
 
     #[test]
