@@ -8,6 +8,9 @@
 
 mod client;
 mod commit;
+mod confirm;
+#[path = "../confirming.rs"]
+mod confirming;
 #[path = "../dying.rs"]
 mod dying;
 mod history;
@@ -21,6 +24,7 @@ mod listener;
 mod readers;
 mod slow;
 mod stream;
+mod stuck;
 mod token;
 mod watchers;
 
@@ -28,7 +32,7 @@ use hotshoe_tests::{Entry, artifacts};
 use std::{env, time::Duration};
 
 /// A number, and the program that measures it.
-const PROGRAMS: [(&str, fn()); 12] = [
+const PROGRAMS: [(&str, fn()); 14] = [
     ("N3", commit::one_client),
     ("N4", commit::many_clients),
     ("N5", readers::nothing_is_stale),
@@ -38,6 +42,8 @@ const PROGRAMS: [(&str, fn()); 12] = [
     ("N10", commit::compare_and_set),
     ("N11", stream::beside_changes),
     ("N12", history::long_start),
+    ("C31", confirm::at_the_deadline),
+    ("C36", stuck::one_that_stops_reading),
     ("C38", readers::every_batch),
     ("C50", token::tells_nothing),
     ("C54", listener::dies),

@@ -1,11 +1,7 @@
 //! Provisional changes and what takes them back (C25 to C31), the worked examples as a whole (C9), differences (C32).
 
 use super::{script::*, watch::Watcher, *};
-use std::{
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 fn put_with(served: &Served<'_>, query: &str, tag: Option<&str>, value: i64) -> http::Response {
     let mut headers = vec![JSON];
@@ -291,60 +287,7 @@ fn c29_a_changed_trial_goes_back_to_the_first_base() {
 /// C31, with 20 stores: each is confirmed at its deadline, give or take 5 ms.
 #[test]
 fn c31_confirmation_and_deadline_have_one_winner() {
-    const STORES: u64 = 20;
-    let setup = Setup::new();
-    let name = |i: u64| format!("store-{i}");
-    let entry = |i| {
-        Entry::of(&name(i), artifacts::library("hotshoe-dynamic-config"))
-            .set("listen = [\"127.0.0.1:0\"]")
-            .set("state = \"memory\"")
-    };
-    let entries: Vec<Entry> = (0..STORES).map(entry).collect();
-    setup.entries("", &entries);
-    let host = setup.start();
-    host.wait_ready();
-    let race = |i: u64| {
-        let url = setup.addresses(&name(i)).remove(0);
-        let address = url.strip_prefix("http://").unwrap().to_owned();
-        let ask = |method, path: &str, headers: &[_], body: &[u8]| {
-            http::send(&address, method, path, headers, body)
-        };
-        let sent = ask("PUT", "/v1/config?confirm=5s", &[JSON], b"{\"value\":42}");
-        // The deadline lies 5 s behind some moment of that request.
-        let fire = Instant::now() + Duration::from_millis(4_995) + Duration::from_micros(i * 500);
-        assert_eq!(sent.status, 200, "{sent:?}");
-        let (_keeps_it_open, never) = mpsc::channel::<()>();
-        let left = fire.saturating_duration_since(Instant::now());
-        assert!(never.recv_timeout(left).is_err());
-        let response = ask("POST", "/v1/confirm", &[], NO_BODY);
-        let history = || ask("GET", "/v1/history", &[], NO_BODY).json();
-        match response.status {
-            200 => {
-                let (_keeps_it_open, never) = mpsc::channel::<()>();
-                assert!(never.recv_timeout(Duration::from_secs(1)).is_err());
-                let page = history();
-                assert_eq!(
-                    (&page["newest"], &page["items"][0]["confirm"]),
-                    (&json!(2), &json!("confirmed"))
-                );
-            }
-            _ => {
-                problem(&response, 409, "nothing-to-confirm");
-                let page = history();
-                assert_eq!(
-                    (&page["newest"], &page["items"][0]["op"]),
-                    (&json!(3), &json!("auto-rollback"))
-                );
-                assert_eq!(page["items"][1]["confirm"], "expired");
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let racing: Vec<_> = (0..STORES).map(|i| scope.spawn(move || race(i))).collect();
-        for one in racing {
-            one.join().unwrap();
-        }
-    });
+    confirming::races(20);
 }
 
 /// RFC 6902, as far as a difference needs it.

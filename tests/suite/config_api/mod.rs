@@ -8,6 +8,8 @@ mod address;
 mod bodies;
 mod conditions;
 mod confirm;
+#[path = "../../load/confirming.rs"]
+mod confirming;
 mod demo;
 mod description;
 mod durable;
