@@ -178,10 +178,8 @@ fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<Staged> {
     let memfd = sealable(b"hotshoe:", name.as_bytes())?;
     let mut copy = File::from(memfd);
     let sha256 = write_digested(&mut copy, bytes)?;
-    fcntl_add_seals(
-        &copy,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    while_busy(|| fcntl_add_seals(&copy, seals))?;
     let memfd = std::os::fd::OwnedFd::from(copy);
     // Without /proc the copy has no path to open it by.
     let path = PathBuf::from(format!(
@@ -195,6 +193,22 @@ fn memfd(name: &OsStr, bytes: &[u8]) -> io::Result<Staged> {
         sha256,
         neighbours_sha256: Vec::new(),
     })
+}
+
+/// Seals a file that nobody but the kernel can have in use. It refuses to as long as it holds a page of it itself, and waits no
+/// more than 150 ms for it; on a busy machine, whose memory it sorts meanwhile, that is now and then too little. A
+/// refusal that comes at once is another one's, who has mapped the file to write in it, and is soon believed.
+#[cfg(target_os = "linux")]
+fn while_busy(mut seal: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    /// Five seconds where the kernel waits each time: half of what a load may take.
+    const ATTEMPTS: u32 = 32;
+    for _ in 1..ATTEMPTS {
+        match seal() {
+            Err(rustix::io::Errno::BUSY) => {}
+            done => return done,
+        }
+    }
+    seal()
 }
 
 #[cfg(target_os = "linux")]
@@ -322,6 +336,45 @@ mod tests {
             digest,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn a_page_that_the_kernel_holds_for_a_while_is_waited_for() {
+        use rustix::{
+            fs::{SealFlags, fcntl_add_seals, fcntl_get_seals},
+            io::Errno,
+            pipe::{SpliceFlags, pipe, splice},
+        };
+        let memfd = crate::memfd::sealable(b"hotshoe:", b"libx.so").expect("a memfd");
+        let mut copy = File::from(memfd);
+        write_digested(&mut copy, &[7; 100]).expect("written");
+        // What lies in a pipe is the page itself.
+        let (read, write) = pipe().expect("a pipe");
+        let spliced = splice(&copy, Some(&mut 0), &write, None, 100, SpliceFlags::empty());
+        assert_eq!(spliced, Ok(100));
+        let mut held = Some(read);
+        let mut attempts = Vec::new();
+        let sealed = while_busy(|| {
+            let outcome = fcntl_add_seals(&copy, SealFlags::WRITE);
+            attempts.push(outcome);
+            held.take()
+                .map(|read| rustix::io::read(read, &mut [0; 100]));
+            outcome
+        });
+        assert_eq!(sealed, Ok(()));
+        assert_eq!(attempts, [Err(Errno::BUSY), Ok(())]);
+        let seals = fcntl_get_seals(&copy).expect("seals");
+        assert!(seals.contains(SealFlags::WRITE));
+    }
+
+    #[test]
+    fn one_who_may_write_to_the_copy_is_not_waited_for_for_ever() {
+        let mut attempts = 0;
+        let sealed = while_busy(|| {
+            attempts += 1;
+            Err(rustix::io::Errno::BUSY)
+        });
+        assert_eq!((sealed, attempts), (Err(rustix::io::Errno::BUSY), 32));
     }
 
     #[test]
