@@ -18,24 +18,24 @@ pub(crate) fn folder(state_dir: &Path, instance: &str) -> PathBuf {
     state_dir.join("crashes").join(instance)
 }
 
-/// Writes a record and removes the oldest beyond the limit.
+/// Writes a record. There are never more of them than the limit, at whatever moment the host leaves.
 pub(crate) fn write(folder: &Path, crash: &Crash) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let newest = names(folder)?
-        .last()
-        .and_then(|name| number(name))
-        .unwrap_or(0);
-    let name = format!("{:08}.json", newest + 1);
     let bytes = serde_json::to_vec_pretty(crash).map_err(io::Error::other)?;
-    // Renamed into place: whoever reads finds it whole.
     let half = folder.join(".new");
     fs::write(&half, bytes)?;
-    fs::rename(&half, folder.join(name))?;
+    // Renamed into place: whoever reads finds it whole.
+    fs::rename(&half, make_room(folder)?)
+}
+
+/// Removes the oldest records until there is room for one more; answers where it goes.
+fn make_room(folder: &Path) -> io::Result<PathBuf> {
     let names = names(folder)?;
-    for old in names.iter().rev().skip(CRASHES_MAX) {
+    for old in names.iter().rev().skip(CRASHES_MAX - 1) {
         fs::remove_file(folder.join(old))?;
     }
-    Ok(())
+    let newest = names.last().and_then(|name| number(name)).unwrap_or(0);
+    Ok(folder.join(format!("{:08}.json", newest.saturating_add(1))))
 }
 
 /// The records that are kept, oldest first. What cannot be read is left out.
@@ -92,5 +92,16 @@ mod tests {
         let how: Vec<&str> = kept.iter().map(|crash| crash.how.as_str()).collect();
         assert_eq!((how.len(), how[0], how[9]), (10, "died 3", "died 12"));
         assert_eq!(kept[9].log, ["a line"]);
+    }
+
+    #[test]
+    fn whoever_leaves_before_the_newest_is_there_leaves_no_more_than_ten() {
+        let state = tempfile::tempdir().expect("a folder");
+        for number in 1..=10 {
+            fs::write(state.path().join(format!("{number:08}.json")), "").expect("written");
+        }
+        let next = make_room(state.path()).expect("room");
+        assert_eq!(next, state.path().join("00000011.json"));
+        assert_eq!(names(state.path()).expect("names").len(), 9);
     }
 }
