@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod bare;
 mod collect;
 mod entry;
+mod freeze;
 mod gate;
 mod host;
 pub mod http;
@@ -21,6 +22,7 @@ mod trace;
 
 pub use collect::{Collected, Collector};
 pub use entry::Entry;
+pub use freeze::freeze;
 pub use gate::Gate;
 pub use host::{Exit, TestHost};
 pub use log::{LogLine, code_of};

@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
             }
             Step::Freeze(who, records) => {
                 let pid = self.wait_service(*who);
-                signal(pid, Signal::STOP);
+                freeze(pid);
                 self.burst(*records, &[]);
                 let changed = match who {
                     0 => Ok(()),
@@ -243,7 +243,7 @@ impl<'a> Run<'a> {
             }
             Step::Stall(who) => {
                 let pid = self.wait_service(*who);
-                signal(pid, Signal::STOP);
+                freeze(pid);
                 self.burst(1, &[]);
                 // The host sends the signal; to the run it is a kill like any other.
                 self.figures.kills += 1;
@@ -532,8 +532,16 @@ fn number(line: &str) -> Option<usize> {
 
 /// Answers whether there was such a process.
 fn signal(pid: u64, signal: Signal) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
+    process(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
+}
+
+/// A worker that is stopped would still serve what comes at once.
+fn freeze(pid: u64) -> bool {
+    process(pid).is_some_and(hotshoe_tests::freeze)
+}
+
+fn process(pid: u64) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 /// Asks for a value; the generation, where it was acknowledged, and nothing where nobody answered.

@@ -1,7 +1,7 @@
 //! What a process of its own adds to the promises: it is killed, stopped, starved and refused from outside, and comes back, is
 //! given up, or is told of; nothing of a dead one stays in the host. What plugins do to themselves in there is the zoo's.
 
-use hotshoe_tests::{DEADLINE, Entry, Setup, TestHost, artifacts};
+use hotshoe_tests::{DEADLINE, Entry, Setup, TestHost, artifacts, freeze};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Command, time::Instant};
 
@@ -71,7 +71,7 @@ fn a_worker_that_is_stopped_from_outside_is_killed_when_it_is_asked_for_somethin
     setup.entries(STREAM, &[bad]);
     let mut host = setup.start();
     host.wait_ready();
-    kill_process(worker(&host), Signal::STOP).unwrap();
+    assert!(freeze(worker(&host)));
     host.send_line("one");
     host.wait_stdout(b"one\n");
     host.close_input();
@@ -89,7 +89,7 @@ fn a_worker_that_is_stopped_does_not_keep_the_host_from_leaving() {
     setup.entries("", &[bad, setup.misbehave("good")]);
     let mut host = setup.start();
     host.wait_ready();
-    kill_process(worker(&host), Signal::STOP).unwrap();
+    assert!(freeze(worker(&host)));
     let exit = host.terminate();
     assert_eq!(exit.code, Some(5), "{}", host.stderr());
     let error = &host.errors()[0];

@@ -1,7 +1,7 @@
 //! The pass marks of the sample plugins (spark-cases, part 3). Those of `dynamic-config` are A29 and A34 to A37.
 
-use hotshoe_tests::{Entry, Setup, TestHost, artifacts};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use hotshoe_tests::{Entry, Setup, TestHost, artifacts, freeze};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::{
     io::{ErrorKind, Read as _},
@@ -185,10 +185,8 @@ fn event_action_acts_once_for_one_connection_and_frees_its_port() {
 
 /// Fifty connections that the plugin finds all at once; answers what each of them was told.
 fn fifty_at_once(host: &TestHost<'_>, address: &str) -> Vec<u64> {
-    host.signal(Signal::STOP);
     let pid = Pid::from_raw(host.pid().try_into().unwrap());
-    let stopped = waitpid(pid, WaitOptions::UNTRACED).unwrap();
-    assert!(stopped.is_some_and(|(_, status)| status.stopped()));
+    assert!(freeze(pid.unwrap()));
     // The kernel takes them meanwhile.
     let mut events: Vec<TcpStream> = (0..50)
         .map(|_| TcpStream::connect(address).unwrap())
