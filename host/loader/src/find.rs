@@ -185,6 +185,20 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
+/// What to do about a failure of the system's; `otherwise` where it is not that the process may open no more files.
+#[must_use]
+pub fn remedy(error: &io::Error, otherwise: impl Into<String>) -> String {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        if let Some(Errno::MFILE | Errno::NFILE) = Errno::from_io_error(error) {
+            return "raise the limit of open files (`ulimit -n`), or look for a plugin that uses them up".to_owned();
+        }
+    }
+    let _ = error;
+    otherwise.into()
+}
+
 fn with_near(found: String, near: &[PathBuf]) -> String {
     if near.is_empty() {
         return found;

@@ -49,7 +49,7 @@ pub use describe::describe;
 #[cfg(unix)]
 pub use descriptors::{close_from, reset_signals};
 pub use error::{Blame, Refusal, RefusalCode};
-pub use find::{LibraryName, find, search_folders};
+pub use find::{LibraryName, find, remedy, search_folders};
 #[doc(hidden)]
 pub use handshake::compare_layouts;
 pub use handshake::{Copy, Library, load, load_copy};

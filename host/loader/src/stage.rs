@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Refusal, RefusalCode},
-    find::reason,
+    find::{reason, remedy},
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -216,11 +216,14 @@ fn no_memfd(library: &Path, error: &io::Error) -> Refusal {
     Refusal::new(
         RefusalCode::Unreadable,
         library,
-        "cannot be copied into memory, where its verified bytes would run",
+        format!(
+            "cannot be copied into memory, where its verified bytes would run: {}",
+            reason(error)
+        ),
         "memfd_create, sealing and /proc",
         reason(error),
     )
-    .fix("set stage = \"directory\" for this plugin")
+    .fix(remedy(error, "set stage = \"directory\" for this plugin"))
 }
 
 fn no_folder(library: &Path, parent: &Path, error: &io::Error) -> Refusal {
@@ -228,11 +231,17 @@ fn no_folder(library: &Path, parent: &Path, error: &io::Error) -> Refusal {
     Refusal::new(
         RefusalCode::Unreadable,
         library,
-        "cannot be copied into a private folder, where its verified bytes would run",
+        format!(
+            "cannot be copied into a private folder, where its verified bytes would run: {}",
+            reason(error)
+        ),
         format!("a folder below {parent}"),
         reason(error),
     )
-    .fix(format!("make {parent} a folder that the host may write to"))
+    .fix(remedy(
+        error,
+        format!("make {parent} a folder that the host may write to"),
+    ))
 }
 
 /// A new folder that only this user can enter, holding the library and its neighbours.

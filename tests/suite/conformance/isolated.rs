@@ -344,7 +344,7 @@ fn limits_are_the_workers_own() {
 #[test]
 fn a_host_without_descriptors_left_says_so_and_leaves() {
     let mut refused = 0;
-    for limit in [14, 18, 22, 26, 30, 34, 38] {
+    for limit in (10..=42).step_by(2) {
         let setup = Setup::new();
         let workers =
             ["a", "b", "c"].map(|name| setup.misbehave(name).key("isolation = \"process\""));
@@ -368,6 +368,11 @@ fn a_host_without_descriptors_left_says_so_and_leaves() {
             first.to_lowercase().contains("open files"),
             "{limit}: {first}"
         );
+        // And what to do about it is no other thing.
+        let logs = host.logs();
+        let line = logs.iter().find(|line| line.sentence() == first);
+        let fix = line.map_or_else(String::new, |line| line.text_of("fix"));
+        assert!(fix.contains("ulimit -n"), "{limit}: {first}; fix: {fix}");
         assert_ne!(exit.code, Some(70), "{limit}: {first}");
     }
     assert!(refused > 0, "no limit was low enough");

@@ -8,7 +8,7 @@ use super::{Policy, not_a_library};
 use crate::access::{Exposed, exposed};
 use crate::{
     error::{Refusal, RefusalCode, absolute, printable_path, size},
-    find::reason,
+    find::{reason, remedy},
 };
 use std::{
     fs::{self, File, Metadata},
@@ -133,7 +133,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> Refusal {
             io::ErrorKind::PermissionDenied => {
                 format!("let the host's user read it: chmod a+r {absolute}, and a+x its folders")
             }
-            _ => format!("ls -l {absolute}"),
+            _ => remedy(error, format!("ls -l {absolute}")),
         }),
     }
 }

@@ -290,7 +290,10 @@ impl Connection {
     pub(crate) fn channel(&self, executor: u32) -> Result<Arc<OwnedFd>, Failure> {
         let refused = |error: Errno| {
             let text = format!("the system refuses a socket for executor {executor}: {error}");
-            failure(failure_kind::ERROR, text)
+            Failure {
+                fix: super::process::refusal(&error.into()).into(),
+                ..failure(failure_kind::ERROR, text)
+            }
         };
         let (ours, theirs) = super::process::socket_pair().map_err(refused)?;
         // Where the last life died is none of this one's batches, which are counted from the same number.

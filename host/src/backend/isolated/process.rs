@@ -298,12 +298,12 @@ impl Drop for Process {
     }
 }
 
-/// The system's word for why no more can be started.
-pub(crate) fn refusal(error: &io::Error) -> &'static str {
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n)",
+/// What to do where the system starts no more.
+pub(crate) fn refusal(error: &io::Error) -> String {
+    let otherwise = match Errno::from_io_error(error) {
         Some(Errno::AGAIN) => "raise the limit of processes (ulimit -u, pids.max)",
         Some(Errno::NOENT | Errno::ACCESS) => "name a program that exists and may be run",
         _ => "see the system's log",
-    }
+    };
+    hotshoe_loader::remedy(error, otherwise)
 }

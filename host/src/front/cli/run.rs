@@ -12,6 +12,7 @@ use hotshoe::{
     config_file::{self, Config},
     worker::Workers,
 };
+use hotshoe_loader::remedy;
 use rustix::fs::{Mode, OFlags};
 use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -82,10 +83,9 @@ fn start(
         .enable_all()
         .build()
         .map_err(|error| {
-            one(environment(
-                "no-runtime",
-                &format!("the operating system refuses a runtime: {error}"),
-            ))
+            let headline = format!("the operating system refuses a runtime: {error}");
+            let fix = remedy(&error, "see the system's log");
+            one(environment("no-runtime", &headline).fix(fix))
         })?;
     // Before the first library is opened: what a plugin prints lands among the logs, never in the data.
     let stdout = move_stdout().map_err(one)?;
@@ -233,7 +233,10 @@ fn move_stdout() -> Result<OwnedFd, Problem> {
             "no-stdout",
             &format!("descriptors 1 and 2 cannot be used: {error}"),
         )
-        .fix("start hotshoe with stdout and stderr open; /dev/null will do")
+        .fix(remedy(
+            &error.into(),
+            "start hotshoe with stdout and stderr open; /dev/null will do",
+        ))
     })
 }
 
@@ -249,7 +252,10 @@ fn move_stdin() -> Result<OwnedFd, Problem> {
             "no-stdin",
             &format!("descriptor 0 cannot be put away, or there is no /dev/null to put in its place: {error}"),
         )
-        .fix("start hotshoe with stdin open and /dev/null at hand; stdin may be /dev/null")
+        .fix(remedy(
+            &error.into(),
+            "start hotshoe with stdin open and /dev/null at hand; stdin may be /dev/null",
+        ))
     })
 }
 
