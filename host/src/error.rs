@@ -3,7 +3,7 @@
 //! One shape serves every front: [`Problem`] is a headline that stands alone in a log, then what was wanted, what was
 //! found, where, and what to do. This file formats; it prints nothing.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 /// Who must act (STYLE R18). Decides what the host does next; shown in JSON, never as a printed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -189,6 +189,12 @@ impl Problem {
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self
+    }
+
+    /// What to do about a failure of the system's; `otherwise` where it is not that the process may open no more files.
+    #[must_use]
+    pub fn remedy(self, error: &io::Error, otherwise: impl Into<String>) -> Self {
+        self.fix(hotshoe_loader::remedy(error, otherwise))
     }
 }
 

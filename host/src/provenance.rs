@@ -105,7 +105,7 @@ pub fn unreadable(code: &str, what: &str, path: &Path, error: &io::Error) -> Pro
     Problem::error(ExitCode::Usage, Blame::Environment, code, headline)
         .wanted("a file that this user may read")
         .found(error.to_string())
-        .fix(hotshoe_loader::remedy(error, format!("ls -l {path}")))
+        .remedy(error, format!("ls -l {path}"))
 }
 
 /// What everybody may write vouches for nothing: whoever changes it decides what runs.

@@ -69,10 +69,10 @@ fn taken(address: &str, error: &std::io::Error) -> Problem {
     Problem::error(ExitCode::Init, Blame::Environment, "admin-socket", headline)
         .wanted(format!("{address} free to listen on"))
         .found(error.to_string())
-        .fix(hotshoe_loader::remedy(
+        .remedy(
             error,
             "stop whoever listens there, or set [host] admin to \"unix\", another address, or \"off\"",
-        ))
+        )
 }
 
 fn router(host: Arc<Host>) -> Router {

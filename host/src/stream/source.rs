@@ -278,7 +278,7 @@ impl Source {
     }
 
     fn new(input: Input, name: String, limits: Limits) -> Result<Self, Problem> {
-        let stop = Stop::new().map_err(|error| open::no_descriptor(&name, &error))?;
+        let stop = Stop::new().map_err(|error| open::unstoppable(&name, &error))?;
         Ok(Self {
             name,
             input,

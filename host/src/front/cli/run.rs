@@ -12,9 +12,11 @@ use hotshoe::{
     config_file::{self, Config},
     worker::Workers,
 };
-use hotshoe_loader::remedy;
-use rustix::fs::{Mode, OFlags};
-use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use rustix::{
+    fs::{Mode, OFlags},
+    pipe::{PipeFlags, pipe_with},
+};
+use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -79,13 +81,15 @@ fn start(
 ) -> Result<Outcome, Vec<Problem>> {
     let one = |problem| vec![problem];
     let dirs = dirs::open(&config.host.name).map_err(one)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let runtime = enough_for_a_runtime()
+        .and_then(|()| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+        })
         .map_err(|error| {
             let headline = format!("the operating system refuses a runtime: {error}");
-            let fix = remedy(&error, "see the system's log");
-            one(environment("no-runtime", &headline).fix(fix))
+            one(environment("no-runtime", &headline).remedy(&error, "see the system's log"))
         })?;
     // Before the first library is opened: what a plugin prints lands among the logs, never in the data.
     let stdout = move_stdout().map_err(one)?;
@@ -225,6 +229,12 @@ impl Signals {
     }
 }
 
+/// tokio takes six descriptors for itself, and where the last two of them cannot be had, it panics.
+fn enough_for_a_runtime() -> io::Result<()> {
+    let pipes: Result<Vec<_>, _> = (0..3).map(|_| pipe_with(PipeFlags::CLOEXEC)).collect();
+    pipes.map(drop).map_err(io::Error::from)
+}
+
 fn move_stdout() -> Result<OwnedFd, Problem> {
     let moved = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
         .and_then(|private| rustix::stdio::dup2_stdout(rustix::stdio::stderr()).map(|()| private));
@@ -233,10 +243,10 @@ fn move_stdout() -> Result<OwnedFd, Problem> {
             "no-stdout",
             &format!("descriptors 1 and 2 cannot be used: {error}"),
         )
-        .fix(remedy(
+        .remedy(
             &error.into(),
             "start hotshoe with stdout and stderr open; /dev/null will do",
-        ))
+        )
     })
 }
 
@@ -252,10 +262,10 @@ fn move_stdin() -> Result<OwnedFd, Problem> {
             "no-stdin",
             &format!("descriptor 0 cannot be put away, or there is no /dev/null to put in its place: {error}"),
         )
-        .fix(remedy(
+        .remedy(
             &error.into(),
             "start hotshoe with stdin open and /dev/null at hand; stdin may be /dev/null",
-        ))
+        )
     })
 }
 

@@ -24,6 +24,8 @@ use crate::error::{Blame, ExitCode, Problem};
 /// broken.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
+const CORRECT_THE_FILE: &str = "correct `[stream] source`, or the file's permissions";
+
 /// Where records come from. `{}` spells it as `[stream] source` does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
@@ -75,10 +77,10 @@ pub(super) fn open(endpoint: &Endpoint) -> Result<Input, Problem> {
 
 /// Takes a descriptor that is open already.
 pub(super) fn from_fd(fd: OwnedFd, name: &str) -> Result<Input, Problem> {
-    let stat = fstat(&fd).map_err(|errno| unreadable(name, &io::Error::from(errno).to_string()))?;
+    let stat = fstat(&fd).map_err(|errno| unreadable(name, &errno.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(Input::Regular(fd)),
-        FileType::Directory => Err(unreadable(name, "it is a folder")),
+        FileType::Directory => Err(not_readable(name, "it is a folder")),
         _ => Ok(Input::Stream(fd)),
     }
 }
@@ -93,15 +95,20 @@ fn open_stdin(endpoint: &Endpoint) -> Result<Input, Problem> {
         )
         .found(error.to_string())
         .fix("start the host with its standard input open, or name another `[stream] source`")),
-        Err(error) => Err(no_descriptor(&name, &error)),
+        Err(error) => Err(missing(
+            &name,
+            &format!("descriptor 0 cannot be duplicated: {error}"),
+        )
+        .found(error.to_string())
+        .remedy(&error, "see the system's log")),
     }
 }
 
-/// Whatever of a source it was that there was none left for.
-pub(super) fn no_descriptor(name: &str, error: &io::Error) -> Problem {
-    missing(name, "there is no descriptor left for it")
+/// What stops a source takes a descriptor too.
+pub(super) fn unstoppable(name: &str, error: &io::Error) -> Problem {
+    missing(name, &format!("nothing can be had to stop it: {error}"))
         .found(error.to_string())
-        .fix("raise the limit of open files (`ulimit -n`), or look for a plugin that uses them up")
+        .remedy(error, "see the system's log")
 }
 
 fn open_file(endpoint: &Endpoint, path: &Path) -> Result<Input, Problem> {
@@ -115,7 +122,7 @@ fn open_file(endpoint: &Endpoint, path: &Path) -> Result<Input, Problem> {
             .wanted(format!("a file, FIFO or device at {}", path.display()))
             .found(io::Error::from(Errno::NOENT).to_string())
             .fix("create the file, or correct `[stream] source`")),
-        Err(errno) => Err(unreadable(&name, &io::Error::from(errno).to_string())),
+        Err(errno) => Err(unreadable(&name, &errno.into())),
     }
 }
 
@@ -162,10 +169,13 @@ fn connect(endpoint: &Endpoint, address: &str) -> Result<Input, Problem> {
     )
     .wanted(format!("a peer that listens on {address} and sends lines"))
     .found(last.to_string())
-    .fix(format!(
-        "start the peer first (to try it out: `nc -lk {}`), or correct `[stream] source`",
-        address.rsplit(':').next().unwrap_or(address)
-    )))
+    .remedy(
+        &last,
+        format!(
+            "start the peer first (to try it out: `nc -lk {}`), or correct `[stream] source`",
+            address.rsplit(':').next().unwrap_or(address)
+        ),
+    ))
 }
 
 fn listen(endpoint: &Endpoint, address: SocketAddr) -> Result<Input, Problem> {
@@ -189,7 +199,7 @@ fn listen(endpoint: &Endpoint, address: SocketAddr) -> Result<Input, Problem> {
             )
             .wanted("an address of this machine, and a port that this user may bind")
             .found(error.to_string())
-            .fix("correct `[stream] source`"))
+            .remedy(&error, "correct `[stream] source`"))
         }
     }
 }
@@ -233,7 +243,14 @@ fn missing(name: &str, why: &str) -> Problem {
     )
 }
 
-pub(super) fn unreadable(name: &str, why: &str) -> Problem {
+/// The system does not let it be read.
+fn unreadable(name: &str, error: &io::Error) -> Problem {
+    let problem = not_readable(name, &error.to_string());
+    problem.remedy(error, CORRECT_THE_FILE)
+}
+
+/// Whoever opened it may read it, and yet there is nothing to read.
+fn not_readable(name: &str, why: &str) -> Problem {
     let headline = format!("the source {name} cannot be read: {why}");
     Problem::error(
         ExitCode::Running,
@@ -243,5 +260,5 @@ pub(super) fn unreadable(name: &str, why: &str) -> Problem {
     )
     .wanted("a file, FIFO or device that this user may read")
     .found(why)
-    .fix("correct `[stream] source`, or the file's permissions")
+    .fix(CORRECT_THE_FILE)
 }
