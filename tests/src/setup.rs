@@ -1,11 +1,12 @@
 //! A folder of its own for every host that a test starts: config, run_dir, state_dir and trace, all gone with the test.
 
 use crate::{Entry, LogLine, TestHost, Trace, artifacts};
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::Value;
 use std::{
     ffi::OsString,
     fmt::Display,
-    fs,
+    fs::{self, File},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -168,12 +169,23 @@ impl Setup {
     #[must_use]
     #[track_caller]
     pub fn start_unheard(&self) -> TestHost<'_> {
+        let (host, reader) = self.start_unread();
+        drop(reader);
+        host
+    }
+
+    /// As [`start`](Self::start), with a log that nobody reads but whoever holds the pipe that is answered.
+    ///
+    /// - Panics: the binary cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start_unread(&self) -> (TestHost<'_>, File) {
         let mut command = self.command(&["--log-format", "json", "run"]);
         command.arg(self.config_path());
-        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
-        drop(reader);
+        // No other test's host inherits it.
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         command.stderr(writer);
-        TestHost::start_as_told(self, command)
+        (TestHost::start_as_told(self, command), reader.into())
     }
 
     /// Runs another subcommand to its end; the config's path is not added.

@@ -1,6 +1,9 @@
 //! The binary's subscriber: events to stderr, as text or JSON, filtered by `RUST_LOG`.
 
-use super::report::{LogFormat, printable};
+use super::{
+    report::{LogFormat, printable},
+    stderr,
+};
 use std::{fmt::Debug, io::IsTerminal as _};
 use tracing::field::Field;
 use tracing_subscriber::{
@@ -15,7 +18,7 @@ pub(crate) fn install(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| stderr::Line)
         // A log that nobody reads any more must not take the host with it.
         .log_internal_errors(false);
     let installed = match format {

@@ -8,3 +8,4 @@ mod log;
 mod notify;
 mod replace;
 mod report;
+mod stderr;

@@ -1,11 +1,15 @@
 //! Prints problems: on a terminal with their details below, elsewhere in one line each. Never fails: nobody may be reading.
 
-use hotshoe::{Problem, Severity};
+use super::stderr;
+use hotshoe::{Blame, ExitCode, Problem, Severity};
 use std::{
     borrow::Cow,
     fmt::Write as _,
-    io::{IsTerminal as _, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
+    sync::OnceLock,
 };
+
+static LOST_OUTPUT: OnceLock<String> = OnceLock::new();
 
 /// How logs and problems are written to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -38,15 +42,40 @@ pub(crate) fn detail(problem: &Problem, format: LogFormat) {
 
 /// Writes one line to stderr.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    stderr::write(format!("{text}\n").as_bytes());
 }
 
-/// Writes to stdout; a reader that went away is no failure of ours.
+/// Writes to stdout. What cannot be written is [`lost_output`] when the command ends.
 pub(crate) fn out(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout
+    // Told at the end.
+    let _ = try_out(text);
+}
+
+/// As [`out`], for who has no more to say once it has failed.
+pub(crate) fn try_out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
+    written.inspect_err(|error| {
+        // A reader that went away is no failure of ours. The first one is told.
+        if error.kind() != ErrorKind::BrokenPipe {
+            let _ = LOST_OUTPUT.set(error.to_string());
+        }
+    })
+}
+
+/// Why the command's answer did not reach its reader, where it did not.
+pub(crate) fn lost_output() -> Option<Problem> {
+    let error = LOST_OUTPUT.get()?;
+    let headline = format!("the output cannot be written: {error}");
+    let problem = Problem::error(
+        ExitCode::Running,
+        Blame::Environment,
+        "output-lost",
+        headline,
+    );
+    Some(problem.fix("make room where stdout leads to, or send it elsewhere; then ask again"))
 }
 
 /// A text without control characters, which may be a plugin's: one that clears the screen, or ends the line and begins
@@ -118,7 +147,6 @@ fn event(problem: &Problem) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotshoe::{Blame, ExitCode};
 
     /// A plugin's words, as an instance's error carries them.
     fn problem() -> Problem {

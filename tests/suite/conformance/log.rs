@@ -1,7 +1,9 @@
 //! What a plugin says, wanted or not: panics, prints and events reach the log under its name, never the data, and a log that
 //! nobody reads holds nothing up.
 
-use hotshoe_tests::Setup;
+use hotshoe_tests::{Collector, DEADLINE, Setup};
+use rustix::process::Signal;
+use std::{thread, time::Instant};
 
 const STREAM: &str = "[stream]\nsource = \"stdin\"\nprocessors = [\"a\"]\n";
 
@@ -106,6 +108,61 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
             setup.trace().text()
         );
     }
+}
+
+/// A log's reader that stands still (a pager, a stopped `tee`) stops nobody: neither the plugin that has much to say, nor its
+/// neighbours, nor the stop. Once it reads again it is told how much it has missed.
+#[test]
+fn a_log_whose_reader_stands_still_holds_nothing_up() {
+    for isolation in ["in-process", "process"] {
+        let setup = Setup::new();
+        let a = setup
+            .misbehave("a")
+            .key(&format!("isolation = {isolation:?}"))
+            .act("hook = \"record\", crime = \"log\", bytes = 4000");
+        let b = setup.misbehave("b").key("isolation = \"process\"");
+        setup.entries(STREAM, &[a, b]);
+        let (mut host, log) = setup.start_unread();
+        let lines = "one\n".repeat(100);
+        host.send(lines.as_bytes());
+        host.wait_stdout(lines.as_bytes());
+        let first = host.worker("b").expect("a worker in service");
+        rustix::process::kill_process(first, Signal::KILL).expect("it runs");
+        let until = Instant::now() + DEADLINE;
+        while host.worker("b").is_none_or(|worker| worker == first) {
+            assert!(Instant::now() < until, "{isolation}: no other worker");
+            thread::yield_now();
+        }
+
+        let log = Collector::start("the log", log);
+        let is_told = || log.text().contains("lines of the log are lost");
+        for count in 101.. {
+            host.send_line("two");
+            host.wait_stdout_lines(count);
+            if is_told() {
+                break;
+            }
+            assert!(Instant::now() < until + DEADLINE, "{isolation}: not told");
+        }
+        host.stop();
+    }
+}
+
+/// Nor does it hold up a stop that is asked for while it stands still.
+#[test]
+fn a_stop_does_not_wait_for_the_reader_of_a_log() {
+    let setup = Setup::new();
+    let a = setup
+        .misbehave("a")
+        .key("isolation = \"process\"")
+        .act("hook = \"record\", crime = \"log\", bytes = 4000");
+    setup.entries(STREAM, &[a]);
+    let (mut host, log) = setup.start_unread();
+    let lines = "one\n".repeat(100);
+    host.send(lines.as_bytes());
+    host.wait_stdout(lines.as_bytes());
+    host.stop();
+    drop(log);
 }
 
 /// The same where there is something wrong to tell: the exit code says it.

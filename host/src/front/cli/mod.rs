@@ -173,7 +173,18 @@ pub(crate) fn main(workers: &Workers) -> ExitCode {
     };
     let format = arguments.log_format;
     log::install(format);
-    match arguments.command {
+    let exit = carry_out(arguments.command, format, workers);
+    match report::lost_output() {
+        Some(lost) if exit == ExitCode::Clean => {
+            report::problem(&lost, format);
+            lost.exit
+        }
+        _ => exit,
+    }
+}
+
+fn carry_out(command: Command, format: LogFormat, workers: &Workers) -> ExitCode {
+    match command {
         Command::Run {
             file,
             recover,

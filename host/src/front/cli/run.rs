@@ -4,6 +4,7 @@ use super::{
     super::{
         admin, dirs, notify,
         report::{self, LogFormat},
+        stderr,
     },
     next_step, print,
 };
@@ -41,6 +42,7 @@ pub(super) fn run(
     workers: &Workers,
     format: LogFormat,
 ) -> ExitCode {
+    stderr::never_wait(format);
     let loaded = config_file::load(file);
     let refused = print(&loaded.problems, format);
     let Some(config) = loaded.config else {

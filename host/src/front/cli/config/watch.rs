@@ -12,10 +12,7 @@ use hotshoe::Problem;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::{io, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// The server sends a comment every 15 s; three missing ones are a dead connection (config-api §7).
@@ -138,9 +135,7 @@ impl Watch<'_> {
             Ok(data) if !self.as_json => text::event(&event.name, &data),
             _ => format!("{}\n", event.data),
         };
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(line.as_bytes())?;
-        stdout.flush()
+        report::try_out(&line)
     }
 }
 
