@@ -74,6 +74,26 @@ pub fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes requests to stop (SIGTERM, SIGINT, SIGHUP) do nothing to this process: they are for the host, which stops it in order.
+///
+/// A service manager asks every process of a unit at once. Handlers and not "ignored", which programs that a plugin starts would
+/// inherit; a plugin may set its own.
+///
+/// Called: after [`reset_signals`], which lets through what is pending.
+///
+/// # Errors
+/// As [`reset_signals`].
+pub fn leave_stops_to_the_host() -> io::Result<()> {
+    extern "C" fn heard(_: libc::c_int) {}
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let handler = SigHandler::Handler(heard);
+        let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+        // SAFETY: the handler does nothing, which is safe wherever the thread was; it lives in the program, which stays.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
 /// Sets a disposition that is no handler; answers what was there.
 fn swap(signal: Signal, handler: SigHandler) -> io::Result<SigAction> {
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());

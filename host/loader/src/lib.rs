@@ -47,7 +47,7 @@ mod verify;
 pub use access::{Exposed, exposed};
 pub use describe::describe;
 #[cfg(unix)]
-pub use descriptors::{close_from, reset_signals};
+pub use descriptors::{close_from, leave_stops_to_the_host, reset_signals};
 pub use error::{Blame, Refusal, RefusalCode};
 pub use find::{LibraryName, find, remedy, search_folders};
 #[doc(hidden)]

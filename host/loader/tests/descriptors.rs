@@ -178,3 +178,20 @@ fn a_pending_signal_acts_as_by_default_once_it_is_let_through() {
     hotshoe_loader::reset_signals().expect("reset");
     unreachable!("the signal was pending, and ends this process");
 }
+
+/// Nothing happens at them, and what a plugin starts has the defaults again.
+#[test]
+fn requests_to_stop_do_nothing_and_are_not_inherited() {
+    if !is_child() {
+        return again("requests_to_stop_do_nothing_and_are_not_inherited", "true");
+    }
+    hotshoe_loader::reset_signals().expect("reset");
+    hotshoe_loader::leave_stops_to_the_host().expect("handled");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        nix::sys::signal::raise(signal).expect("sent");
+    }
+    let status = Command::new("sh").args(["-c", "kill -TERM $$"]).status();
+    use std::os::unix::process::ExitStatusExt as _;
+    let status = status.expect("a shell");
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+}

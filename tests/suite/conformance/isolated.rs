@@ -20,6 +20,32 @@ fn wait_back(host: &TestHost<'_>, nth: usize) {
     host.wait_message_again("bad", "in service again", nth);
 }
 
+/// A service manager that stops a unit asks all of its processes at once: the host stops its workers in order all the same.
+#[test]
+fn a_stop_that_workers_are_asked_for_too_is_in_order() {
+    for (signal, worker_first) in [
+        (Signal::TERM, true),
+        (Signal::TERM, false),
+        (Signal::INT, true),
+    ] {
+        let setup = Setup::new();
+        setup.entries("", &[isolated(&setup)]);
+        let mut host = setup.start();
+        host.wait_ready();
+        let worker = worker(&host);
+        if worker_first {
+            kill_process(worker, signal).unwrap();
+            host.signal(signal);
+        } else {
+            host.signal(signal);
+            // It may have stopped already.
+            let _ = kill_process(worker, signal);
+        }
+        host.assert_exit(0);
+        assert_eq!(setup.trace().count("bad", "driver", "shutdown"), 1);
+    }
+}
+
 /// What a life needs of its host goes with it: after many deaths it holds no more than after one.
 #[test]
 fn a_worker_that_is_killed_from_outside_comes_back_and_leaves_nothing() {

@@ -15,6 +15,7 @@ const ANYWHERE: &[&str] = &["driver-init", "on-task-start", "process"];
 const EARLY: &[&str] = &["driver-init", "process"];
 
 /// What a plugin changes in its own process is its own.
+const FOR_THE_HOST: &str = "A worker leaves requests to stop to its host.";
 const ITS_OWN: &str = "It is the worker's own.";
 
 macro_rules! zoo {
@@ -181,9 +182,9 @@ zoo! {
     "Signals" {
         terminates_itself: row("raise", "Sends itself SIGTERM.").with("value = 15")
             .in_process(suffers("The host takes it for its operator's, and stops in order.").at_the_end(0).delivers(Records::All))
-            .isolated(restarts("signal 15"));
+            .isolated(goes_on(FOR_THE_HOST));
         hangs_up: row("raise", "Sends itself SIGHUP.").with("value = 1")
-            .in_process(goes_on("The host does not reload, and says so.")).isolated(restarts("signal 1"));
+            .in_process(goes_on("The host does not reload, and says so.")).isolated(goes_on(FOR_THE_HOST));
         kills_itself: row("raise", "Sends itself SIGKILL.").at(EARLY).with("value = 9")
             .in_process(dies(9)).isolated(restarts("signal 9"));
         stops_itself: row("raise", "Sends itself SIGSTOP.").with("value = 19").key("deadlines = { process = \"2s\" }")

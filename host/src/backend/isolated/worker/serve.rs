@@ -89,6 +89,7 @@ pub(super) fn serve() -> Result<(), String> {
 fn settle_in() -> std::io::Result<OwnedFd> {
     hotshoe_loader::close_from(3)?;
     hotshoe_loader::reset_signals()?;
+    hotshoe_loader::leave_stops_to_the_host()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Off descriptor 0: a plugin that reads its standard input finds nothing there, and not what the host says.
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
