@@ -287,7 +287,7 @@ mod tests {
         assert!(matches!(fault, SinkError::Closed), "{fault}");
         assert_eq!(fault.problem(), None);
         // A pipe says it by the same number.
-        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         drop(reader);
         let mut sink = Sink::open(SinkSpec::Stdout(writer)).unwrap();
         let fault = sink

@@ -484,7 +484,7 @@ impl<'a> Run<'a> {
         }
         let exit = self.host.wait_process();
         // Each was told to end; the kernel may need a moment for one that was frozen or large.
-        let until = Instant::now() + Duration::from_secs(2);
+        let until = Instant::now() + DEADLINE;
         loop {
             let left = judge::processes(self.setup);
             if left.is_empty() {

@@ -31,7 +31,7 @@ mod script;
 mod stream;
 mod watch;
 
-use hotshoe_tests::{Entry, Setup, TestHost, artifacts, http};
+use hotshoe_tests::{DEADLINE, Entry, Setup, TestHost, artifacts, http};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,

@@ -80,7 +80,7 @@ fn another_user_is_refused_on_the_socket() {
 
 #[test]
 fn a_body_that_does_not_end_is_given_up_on() {
-    let setup = alone(standard().set("body_timeout = \"300ms\""));
+    let setup = alone(standard().set("body_timeout = \"3s\""));
     let served = Served::start(&setup);
     served.unchanged(|| {
         let mut half = begun(&served, 12);

@@ -165,14 +165,16 @@ fn a_worker_beyond_its_memory_dies_alone_and_is_told_by_name() {
     });
     assert_eq!(host.instance("good")["worker"]["lives"], 1);
     let crashes = host.instance("bad")["worker"]["crashes"].clone();
+    let mut last_words = String::new();
     for crash in crashes.as_array().unwrap() {
         assert_eq!(crash["how"], "killed by signal 6 (SIGABRT)");
-        let log = crash["log"].to_string();
-        assert!(
-            log.contains("memory allocation of 268435456 bytes failed"),
-            "{log}"
-        );
+        last_words.push_str(&crash["log"].to_string());
     }
+    // A busy machine may need longer to forward them than a death is kept waiting; not every time.
+    assert!(
+        last_words.contains("memory allocation of 268435456 bytes failed"),
+        "{last_words}"
+    );
     host.close_input();
     host.assert_exit(0);
     let dead = fs::read_to_string(setup.folder().join("dead.jsonl")).unwrap();

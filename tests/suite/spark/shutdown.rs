@@ -157,6 +157,12 @@ fn a25_a_task_in_hand_is_drained_before_anything_is_shut_down() {
 
 #[test]
 fn a25_a_second_signal_at_once_is_the_same_request() {
+    // Where the machine takes its time between the signals they are two requests, and nothing is shown.
+    assert!((0..20).any(|_| signals_at_once()), "never at once");
+}
+
+/// Whether they were less than a second apart.
+fn signals_at_once() -> bool {
     let mut setup = Setup::new();
     let notified = Notified::by(&mut setup);
     let gate = setup.gate("shutdown");
@@ -164,15 +170,22 @@ fn a25_a_second_signal_at_once_is_the_same_request() {
     setup.entries(TWO_EXECUTORS, &[setup.misbehave("a"), b]);
     let mut host = setup.start();
     host.wait_ready();
+    let first = Instant::now();
     host.signal(Signal::TERM);
     notified.wait("STOPPING=1");
-    // A good deal less than a second after the first, and in the middle of the stop: the gate is closed.
+    // In the middle of the stop: the gate is closed.
     host.signal(Signal::TERM);
     host.signal(Signal::INT);
+    // By then it has taken them: it answers on the thread that does.
+    let _ = host.status();
+    if first.elapsed() > Duration::from_millis(900) {
+        return false;
+    }
     setup.trace().wait_call("b", "driver", "shutdown");
     gate.open();
     host.assert_exit(0);
     assert_stopped_in_order(&setup);
+    true
 }
 
 #[test]

@@ -85,34 +85,34 @@ zoo! {
     "Time" {
         slow: row("slow", "Takes its time.").with("ms = 300")
             .both(goes_on("Within its deadline it may."));
-        hang: row("hang", "Never returns, on one of two executors.").executors(2).key("deadlines = { process = \"300ms\" }")
+        hang: row("hang", "Never returns, on one of two executors.").executors(2).key("deadlines = { process = \"1s\" }")
             .in_process(goes_on("That executor is left behind; its batch runs again on another.").warns("process-timeout").stuck(1))
             .isolated(goes_on("The worker is killed and started again; its batch runs again.").warns("process-timeout"));
-        hang_on_the_last: row("hang", "Never returns, on the only executor.").key("deadlines = { process = \"300ms\" }")
+        hang_on_the_last: row("hang", "Never returns, on the only executor.").key("deadlines = { process = \"1s\" }")
             .in_process(ends(1, "process-timeout", "With no executor left the run ends.").stuck(1))
             .isolated(goes_on("The worker is killed and started again; its batch runs again.").warns("process-timeout"));
-        spin: row("spin", "Never returns, and burns a processor.").executors(2).key("deadlines = { process = \"300ms\" }")
+        spin: row("spin", "Never returns, and burns a processor.").executors(2).key("deadlines = { process = \"1s\" }")
             .in_process(goes_on("As a hang; the processor is lost until the host ends.").warns("process-timeout").stuck(1))
             .isolated(goes_on("Killed, and started again.").warns("process-timeout"));
-        deadlock: row("deadlock", "Waits for a lock that it holds itself.").executors(2).key("deadlines = { process = \"300ms\" }")
+        deadlock: row("deadlock", "Waits for a lock that it holds itself.").executors(2).key("deadlines = { process = \"1s\" }")
             .in_process(goes_on("As a hang.").warns("process-timeout").stuck(1))
             .isolated(goes_on("Killed, and started again.").warns("process-timeout"));
         shutdown_that_never_returns: row("hang", "Never returns from its shutdown.").at(&["driver-shutdown"])
-            .key("deadlines = { shutdown = \"300ms\" }").both(shutdown_overruns());
+            .key("deadlines = { shutdown = \"1s\" }").both(shutdown_overruns());
         hang_in_drop: row("hang", "Never returns from the drop of its driver.").at(&["driver-drop"])
-            .key("deadlines = { shutdown = \"300ms\" }").both(shutdown_overruns());
+            .key("deadlines = { shutdown = \"1s\" }").both(shutdown_overruns());
         hang_in_drop_on_an_executor: row("hang", "Never returns from the drop of a part on an executor.").at(&["executor-drop", "processor-drop"])
-            .key("deadlines = { shutdown = \"300ms\" }").neighbour_deadlines("hook = \"20s\", shutdown = \"500ms\"").every_time()
+            .key("deadlines = { shutdown = \"1s\" }").neighbour_deadlines("hook = \"20s\", shutdown = \"500ms\"").every_time()
             .in_process(ends(5, "shutdown-timeout", "The executor is left behind; drivers are shut down all the same.")
                 .delivers(Records::All).stuck(1))
             .isolated(ends(5, "", "The worker is killed; its driver gets no shutdown, all others do.").delivers(Records::All));
         hang_in_drop_of_a_part: row("hang", "Never returns from the drop of its checker, or of itself.").at(&["checker-drop", "plugin-drop"])
-            .key("deadlines = { shutdown = \"300ms\" }").every_time()
+            .key("deadlines = { shutdown = \"1s\" }").every_time()
             .both(goes_on("The host leaves without waiting for it."));
         hang_at_exit: row("hang-at-exit", "Leaves a function behind, for when its process exits, that never returns.").at(EARLY)
             .both(goes_on("Nobody runs it: host and worker leave at once."));
         hang_in_thread_local: row("hang-in-thread-local", "Leaves a destructor behind, for when the host's thread ends, that never returns.").at(EARLY)
-            .key("deadlines = { shutdown = \"300ms\" }")
+            .key("deadlines = { shutdown = \"1s\" }")
             .both(goes_on("The host leaves without waiting for the thread."));
         thread_leak: row("leak-threads", "Starts 200 threads that never end.").at(EARLY).with("value = 200")
             .both(goes_on("They are there until their process ends."));
@@ -209,7 +209,7 @@ zoo! {
         fork_and_return: row("fork-and-return", "Forks, and returns in both processes.")
             .in_process(suffers("A copy of the host stays, in which every lock is as it was.").leaves_a_process())
             .isolated(goes_on("The copy ends as soon as it speaks for the worker: a question is answered once."));
-        hang_in_another_group: row("change-group", "Joins the host's process group, and never returns.").key("deadlines = { process = \"300ms\" }").executors(2)
+        hang_in_another_group: row("change-group", "Joins the host's process group, and never returns.").key("deadlines = { process = \"1s\" }").executors(2)
             .and("hook = \"record\", crime = \"hang\", word = \"two\", once = \"<second>\"")
             .in_process(goes_on("As a hang.").warns("process-timeout").stuck(1))
             .isolated(goes_on("Killed by its own number, wherever it is.").warns("process-timeout"));

@@ -350,7 +350,8 @@ fn a_way_back_that_cannot_be_written_is_in_force_and_written_later() {
     let place = Place::new();
     let service = place.service(Recover::No);
     declare(&service).unwrap();
-    generation(&service, provisional(20, Duration::from_millis(50)));
+    // Longer than a disk may take for the change itself, which comes before the fault.
+    generation(&service, provisional(20, Duration::from_secs(2)));
     place.disk.write.store(true, Ordering::SeqCst);
     assert_eq!(wait(&service, 2), 3);
     assert_eq!(value(&service), "{\"value\":10}");
@@ -843,7 +844,8 @@ fn a_deadline_that_passes_while_a_checker_thinks_is_kept() {
     let place = Place::new();
     let service = place.service(Recover::No);
     declare(&service).unwrap();
-    generation(&service, provisional(20, Duration::from_millis(200)));
+    // The change that follows is drafted before that.
+    generation(&service, provisional(20, Duration::from_secs(3)));
     let question = slow_checker(&service);
     let (sender, answers) = mpsc::channel();
     let chained = store::Change {
