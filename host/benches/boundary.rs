@@ -7,14 +7,24 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hotshoe_abi::{
-    BatchRef, Entry, OutBatch, PluginModuleRef, ProcessorBox, Task, abi_stable::std_types::RVec,
+    BatchRef, Entry, Executor, Executor_TO, ExecutorBox, Failure, HostBox, OutBatch, Pairs,
+    PluginModuleRef, ProcessorBox, Task,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{RResult, RSlice, RStr, RString, RVec},
+    },
+    failure_kind,
 };
 use hotshoe_plugin_api::{
     Context, ExecutorPlugin, ExtraConf, NoSettings, Plugin, Result, capability, entry,
     export_plugin,
 };
 use hotshoe_tests::bare::{self, Log};
-use std::{hint::black_box, sync::OnceLock};
+use std::{
+    hint::black_box,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+};
 
 mod common;
 
@@ -100,7 +110,8 @@ impl ExecutorPlugin for Empty {
 
 export_plugin!(Empty as "empty": executor);
 
-/// An empty hook through the ABI, barrier on, against the same call on the author's own object.
+/// An empty hook through the ABI against the same call on the author's own object: behind a barrier alone, and as the API's glue
+/// makes it, which also notes for whom the thread works.
 fn hooks(c: &mut Criterion) {
     let module = (entry!(Empty).module)();
     let mut instance = module.create()("{}".into(), bare::host("bench", &Log::default()))
@@ -126,6 +137,11 @@ fn hooks(c: &mut Criterion) {
     group.bench_function("through the ABI", |bencher| {
         bencher.iter(|| part.on_task_start(black_box(task)).into_result().is_ok());
     });
+    let mut barrier: ExecutorBox =
+        Executor_TO::from_value(BarrierAlone(Box::new(Empty)), TD_Opaque);
+    group.bench_function("through the ABI, the barrier alone", |bencher| {
+        bencher.iter(|| barrier.on_task_start(black_box(task)).into_result().is_ok());
+    });
     let mut direct: Box<dyn DirectHook> = Box::new(Empty);
     group.bench_function("direct", |bencher| {
         bencher.iter(|| black_box(&mut direct).hook(black_box(task)));
@@ -141,6 +157,54 @@ trait DirectHook {
 impl DirectHook for Empty {
     fn hook(&mut self, task: Task) -> bool {
         task.id != 0
+    }
+}
+
+/// What the glue is without attribution.
+struct BarrierAlone(Box<dyn DirectHook + Send>);
+
+impl BarrierAlone {
+    fn call(&mut self, task: Task) -> RResult<(), Failure> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.hook(task))) {
+            Ok(true) => RResult::ROk(()),
+            Ok(false) | Err(_) => RResult::RErr(unsupported()),
+        }
+    }
+}
+
+impl Executor for BarrierAlone {
+    fn init(&mut self, _: HostBox, _: Pairs) -> RResult<(), Failure> {
+        RResult::ROk(())
+    }
+
+    fn on_task_start(&mut self, task: Task) -> RResult<(), Failure> {
+        self.call(task)
+    }
+
+    fn on_task_succeeded(&mut self, task: Task) -> RResult<(), Failure> {
+        self.call(task)
+    }
+
+    fn on_task_failed(&mut self, task: Task, _: RStr<'_>) -> RResult<(), Failure> {
+        self.call(task)
+    }
+
+    fn receive(&mut self, _: RSlice<'_, u8>) -> RResult<RVec<u8>, Failure> {
+        RResult::RErr(unsupported())
+    }
+
+    fn shutdown(&mut self) -> RResult<(), Failure> {
+        RResult::ROk(())
+    }
+}
+
+#[cold]
+fn unsupported() -> Failure {
+    Failure {
+        kind: failure_kind::UNSUPPORTED,
+        code: RString::new(),
+        message: RString::new(),
+        fix: RString::new(),
     }
 }
 
