@@ -2,13 +2,17 @@
 //! listener of the test's own that says it at once.
 
 use hotshoe_tests::{Entry, Finished, LogLine, Setup, TestHost, artifacts, http};
-use rustix::process::Signal;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
+    fs::File,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
     thread::JoinHandle,
 };
@@ -523,8 +527,8 @@ fn bash_completes_config_commands() {
 /// A listener that says what a test wants said: one answer a connection, in order.
 struct Fake {
     thread: JoinHandle<Vec<String>>,
-    /// What tells that the host lives.
-    _admin: UnixListener,
+    /// What tells that the host lives; it has no admin socket.
+    _lock: File,
 }
 
 impl Fake {
@@ -534,7 +538,8 @@ impl Fake {
         fs::create_dir_all(&folder).unwrap();
         let url = format!("http://{}\n", listener.local_addr().unwrap());
         fs::write(folder.join("cfg.addr"), url).unwrap();
-        let admin = UnixListener::bind(setup.admin_socket()).unwrap();
+        let lock = File::create(folder.join("lock")).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         let serve = move || {
             answers
                 .iter()
@@ -543,7 +548,7 @@ impl Fake {
         };
         Self {
             thread: std::thread::spawn(serve),
-            _admin: admin,
+            _lock: lock,
         }
     }
 
@@ -776,7 +781,7 @@ fn a_stranger_on_the_port_is_named_as_one() {
     finished.assert_code(1);
     assert_eq!(finished.error_code(), "no-answer");
     // And then nobody listens there any more.
-    let Fake { thread, _admin } = fake;
+    let Fake { thread, _lock } = fake;
     assert_eq!(thread.join().unwrap().len(), 2);
     let finished = config(&setup, "get");
     assert_eq!(

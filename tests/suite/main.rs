@@ -9,6 +9,7 @@ mod chaos;
 mod cli;
 mod config_api;
 mod config_cli;
+mod config_place;
 mod conformance;
 mod evolution;
 mod fixtures;

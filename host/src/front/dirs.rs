@@ -1,8 +1,10 @@
-//! The folders of a run: where they are, that they are private, and that no other host of the name uses them.
+//! The folders of a run: where they are, that they are private, that no other host of the name uses them, and that nothing
+//! in them tells of one that is gone.
 
 use hotshoe::{Blame, ExitCode, Problem};
 use rustix::{
     fs::{FlockOperation, flock},
+    io::Errno,
     process::geteuid,
 };
 use std::{
@@ -11,10 +13,21 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The admin socket's file name in a run folder.
 pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
+/// How the name of a file ends that says where a plugin listens (config-api §11).
+pub(crate) const ADDRESS_FILE: &str = ".addr";
+/// And that of one that was being written when its host was killed.
+const ADDRESS_FILE_UNFINISHED: &str = ".addr.tmp";
+/// The lock's file name in a run folder.
+const LOCK: &str = "lock";
+/// How long a start waits for commands that look whether the lock is held. One holds it for microseconds; it may be stopped
+/// right there.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A host's folders, held as long as this value lives.
 pub(crate) struct Dirs {
@@ -67,7 +80,8 @@ fn of_service(variable: &str) -> Option<PathBuf> {
         .filter(|path| path.is_absolute())
 }
 
-/// Makes the folders and takes the lock.
+/// Makes the folders, takes the lock, and removes what a host that was killed left in the run folder: an address in there would
+/// send a command, and the token it brings, to whoever has the port now.
 ///
 /// # Errors
 /// `run-dir` where a folder cannot be made or is somebody else's; `already-running` where another host holds the lock.
@@ -77,7 +91,7 @@ pub(crate) fn open(name: &str) -> Result<Dirs, Problem> {
         private(parent)?;
     }
     private(&run)?;
-    let path = run.join("lock");
+    let path = run.join(LOCK);
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -86,18 +100,61 @@ pub(crate) fn open(name: &str) -> Result<Dirs, Problem> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| refused(&path, &error.to_string()))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !take(&lock) {
         let headline = format!("another host named `{name}` is running");
         return Err(Problem::error(ExitCode::Init, Blame::Operator, "already-running", headline)
             .wanted(format!("the lock {}", path.display()))
             .found("it is held by a running process")
             .fix(format!("stop it (`hotshoe status --host {name}` shows it), or give this one another [host] name")));
     }
+    sweep(&run);
     Ok(Dirs {
         run,
         state: state_dir(name),
         _lock: lock,
     })
+}
+
+/// Whether a host holds the lock of that run folder. Asked with a shared lock, given back at once: a host that starts at the
+/// same moment waits for it.
+pub(crate) fn is_locked(run: &Path) -> bool {
+    let Ok(lock) = File::open(run.join(LOCK)) else {
+        return false;
+    };
+    let asked = flock(&lock, FlockOperation::NonBlockingLockShared);
+    let _ = flock(&lock, FlockOperation::Unlock);
+    asked == Err(Errno::WOULDBLOCK)
+}
+
+/// Takes the lock, unless another host has it.
+fn take(lock: &File) -> bool {
+    let begun = Instant::now();
+    while flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // Beside a host not even a shared lock is to be had; beside those who only look it is.
+        if flock(lock, FlockOperation::NonBlockingLockShared).is_err()
+            || begun.elapsed() > LOOK_PATIENCE
+        {
+            return false;
+        }
+        let _ = flock(lock, FlockOperation::Unlock);
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Removes the addresses of a host that is gone. Called by the holder of the lock.
+fn sweep(run: &Path) {
+    for file in fs::read_dir(run).into_iter().flatten().flatten() {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name == ADMIN_SOCKET
+            || name.ends_with(ADDRESS_FILE)
+            || name.ends_with(ADDRESS_FILE_UNFINISHED)
+        {
+            // One that stays does no harm while the admin socket can be asked.
+            let _ = fs::remove_file(file.path());
+        }
+    }
 }
 
 /// Makes a folder that only this user can enter, or makes sure of one that is there.
@@ -130,4 +187,46 @@ fn refused(path: &Path, why: &str) -> Problem {
     Problem::error(ExitCode::Init, Blame::Environment, "run-dir", headline)
         .wanted("a folder of this user's that nobody else may write to")
         .fix("remove it, or set XDG_RUNTIME_DIR to a private folder")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_host_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["p.addr", "q.addr.tmp", ADMIN_SOCKET, LOCK, "addr", "p.sock"];
+        for name in names {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        sweep(folder.path());
+        let left = names.map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [false, false, false, true, true, true]);
+    }
+
+    /// Those who only look are waited out, however many; a host is not.
+    #[test]
+    fn who_looks_at_the_lock_keeps_nobody_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_locked(folder.path()), "no file, no host");
+        let open = || {
+            let mut options = File::options();
+            let options = options.create(true).truncate(false).write(true);
+            options.open(folder.path().join(LOCK)).unwrap()
+        };
+        let looks = open();
+        flock(&looks, FlockOperation::NonBlockingLockShared).unwrap();
+        assert!(!is_locked(folder.path()));
+        let host = open();
+        thread::scope(|scope| {
+            let starts = scope.spawn(|| take(&host));
+            flock(&looks, FlockOperation::Unlock).unwrap();
+            assert!(starts.join().unwrap());
+        });
+        assert!(is_locked(folder.path()));
+        assert!(!take(&open()));
+        flock(&host, FlockOperation::Unlock).unwrap();
+        assert!(!is_locked(folder.path()));
+    }
 }

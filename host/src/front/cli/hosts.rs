@@ -1,5 +1,4 @@
-//! Which hosts of this user run, and which one of them is meant. Looks into their run folders and changes nothing there:
-//! it takes no lock, for a host that starts at the same moment must find it free.
+//! Which hosts of this user run, and which one of them is meant. Looks into their run folders and changes nothing there.
 
 use hotshoe::{Blame, ExitCode, Problem};
 use std::{

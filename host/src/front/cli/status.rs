@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn status(as_json: bool, host: Option<&str>, format: LogFormat) -> ExitCode {
-    match find(host).and_then(|socket| ask(&socket)) {
+    match find(host).and_then(|socket| ask_now(&socket)) {
         Ok(status) if as_json => report::out(&format!("{status:#}\n")),
         Ok(status) => report::out(&table(&status)),
         Err(problem) => {
@@ -50,26 +50,37 @@ fn find(host: Option<&str>) -> Result<PathBuf, Problem> {
         })
 }
 
-fn ask(socket: &PathBuf) -> Result<Value, Problem> {
-    let failed = |why: String| {
-        let headline = format!(
-            "the host behind {} does not answer: {why}",
-            socket.display()
-        );
-        Problem::error(ExitCode::Running, Blame::Environment, "no-answer", headline)
-    };
+fn ask_now(socket: &Path) -> Result<Value, Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| failed(error.to_string()))?;
-    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, get(socket)).await });
-    match asked {
-        Err(_) => Err(failed(format!("nothing within {} s", PATIENCE.as_secs()))),
-        Ok(answer) => answer.map_err(|error| failed(error.to_string())),
+        .map_err(|error| failed(socket, &error.to_string()))?;
+    runtime.block_on(ask(socket))
+}
+
+/// What the host behind that admin socket says of itself.
+///
+/// # Errors
+/// `no-answer`.
+pub(super) async fn ask(socket: &Path) -> Result<Value, Problem> {
+    match tokio::time::timeout(PATIENCE, get(socket)).await {
+        Err(_) => {
+            let why = format!("nothing within {} s", PATIENCE.as_secs());
+            Err(failed(socket, &why))
+        }
+        Ok(answer) => answer.map_err(|error| failed(socket, &error.to_string())),
     }
 }
 
-async fn get(socket: &PathBuf) -> Result<Value, Box<dyn std::error::Error>> {
+fn failed(socket: &Path, why: &str) -> Problem {
+    let headline = format!(
+        "the host behind {} does not answer: {why}",
+        socket.display()
+    );
+    Problem::error(ExitCode::Running, Blame::Environment, "no-answer", headline)
+}
+
+async fn get(socket: &Path) -> Result<Value, Box<dyn std::error::Error>> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

@@ -171,8 +171,10 @@ pub(super) fn config(config: &Config, format: LogFormat) -> ExitCode {
 /// One request, one answer.
 fn once(config: &Config, prepared: &Prepared, format: LogFormat) -> Result<ExitCode, Problem> {
     let way = &config.way;
-    let place = place::find(way.host.as_deref(), way.plugin.as_deref())?;
-    let answer = client::run(client::ask(&place, &prepared.ask))?;
+    let answer = client::run(async {
+        let place = place::find(way.host.as_deref(), way.plugin.as_deref()).await?;
+        client::ask(&place, &prepared.ask).await
+    })?;
     if !answer.is_success() {
         return Ok(refuse(config, &answer, prepared.input.as_ref(), format));
     }

@@ -55,7 +55,7 @@ impl Watch<'_> {
     pub(super) async fn run(&self) -> Result<End, Problem> {
         let mut stream = Stream::default();
         let mut told = false;
-        let mut place = place::find(self.host, self.plugin)?;
+        let mut place = place::find(self.host, self.plugin).await?;
         let mut once_there = false;
         loop {
             let lost = match self.follow(&place, &mut stream, &mut once_there).await {
@@ -78,7 +78,7 @@ impl Watch<'_> {
             }
             sleep(Duration::from_millis(wait_ms)).await;
             // A host that was started anew may listen elsewhere.
-            if let Ok(found) = place::find(self.host, self.plugin) {
+            if let Ok(found) = place::find(self.host, self.plugin).await {
                 place = found;
             }
         }
