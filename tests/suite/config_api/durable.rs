@@ -337,7 +337,60 @@ fn c43_another_format_and_another_schema_are_refused() {
     let finished = setup.run();
     assert_refused(&finished, "config-state-schema");
     assert!(finished.error().contains("/value"), "{}", finished.error());
+    assert!(recover_hint(&finished).contains("generation 2"));
     assert_eq!(fs::read(&file).unwrap(), bytes);
     let served = Served::of(&setup, recovering(&setup, "--recover"));
     assert_eq!((served.generation(), served.value()), (5, 20));
+}
+
+/// The fix of the refusal.
+#[track_caller]
+fn recover_hint(finished: &Finished) -> String {
+    let problems = finished.problems("config-state-schema");
+    problems[0].text_of("fix").to_owned()
+}
+
+/// A trial that went back by itself was never meant to stay: a recovery goes on from what stood before it.
+#[test]
+fn recover_never_continues_from_a_trial_that_was_not_confirmed() {
+    let setup = setup();
+    {
+        let mut served = Served::start(&setup);
+        served.put_ok(20);
+        let trial = served.ask("PUT", "/v1/config?confirm=1h", "{\"value\":21}");
+        assert_eq!(accepted(&trial), 3);
+        let back = served.ask("POST", "/v1/rollback", "");
+        assert_eq!(accepted(&back), 4);
+        served.put_ok(40);
+        let trial = served.ask("PUT", "/v1/config?confirm=1h", "{\"value\":22}");
+        assert_eq!(accepted(&trial), 6);
+        // What waits now waits in the file, too.
+        served.host.signal(Signal::KILL);
+        served.host.wait_exit();
+    }
+    let schema = r#"{"type":"object","additionalProperties":false,"required":["value"],"properties":{"value":{"type":"integer","minimum":10,"maximum":25,"not":{"const":20}}}}"#;
+    let schema = setup.file("schema.json", schema.as_bytes());
+    let narrow = entry().set(&format!("schema = {:?}", schema.display().to_string()));
+    setup.entries("", &[narrow]);
+    let finished = setup.run();
+    assert_refused(&finished, "config-state-schema");
+    let hint = recover_hint(&finished);
+    assert!(hint.contains("from generation 1,"), "{hint}");
+    let confirms = |served: &Served<'_>| {
+        let items = served.history();
+        let trials = items.iter().filter(|item| !item["confirm"].is_null());
+        let ends = trials.map(|item| (item["generation"].clone(), item["confirm"].clone()));
+        ends.collect::<Vec<_>>()
+    };
+    let ends = [
+        (6.into(), Value::from("restart")),
+        (3.into(), "cancelled".into()),
+    ];
+    let mut served = Served::of(&setup, recovering(&setup, "--recover"));
+    assert_eq!((served.generation(), served.value()), (7, 10));
+    assert_eq!(confirms(&served), ends);
+    served.host.stop();
+    let served = Served::start(&setup);
+    assert_eq!((served.generation(), served.value()), (7, 10));
+    assert_eq!(confirms(&served), ends);
 }

@@ -26,13 +26,8 @@ pub(crate) struct Trouble {
 impl From<DeclareError> for Trouble {
     fn from(error: DeclareError) -> Self {
         let fix = match error.code {
-            "config-state-schema" => {
-                "start once with --recover to continue from the newest generation that the schema admits, or start the \
-                 version of the plugin whose schema admits this one"
-            }
-            "config-state-corrupt" => {
-                "start once with --recover to continue from the newest good generation, or restore the folder from a backup"
-            }
+            // Of a topic that is open, which no recovery concerns.
+            "config-state-schema" => "start the version of the plugin whose schema admits it",
             _ => "",
         };
         Self {
@@ -148,9 +143,12 @@ pub(crate) fn open(opening: Opening<'_>) -> Result<Opened, Trouble> {
                     salvage(&opening, folder, &found, None, &fresh, error.into())
                 }
                 Err(error) => {
+                    let from = recovery::salvage(&found.segments, None, &|e| fresh.admits(e)).from;
+                    let fix = ways_on(error.code, from.as_ref());
                     let mut trouble = Trouble::from(error);
                     let path = folder.path.display();
                     trouble.message = format!("{path}: {}", trouble.message);
+                    trouble.fix = fix.unwrap_or(trouble.fix);
                     Err(trouble)
                 }
             }
@@ -311,6 +309,26 @@ fn roll_back(opened: &mut Opened) -> Result<(), Trouble> {
     })
 }
 
+/// What to do where every line is good and the store still cannot be opened; `from`: what a recovery would continue from.
+fn ways_on(code: &str, from: Option<&Entry>) -> Option<String> {
+    let recover = match from {
+        Some(entry) => format!(
+            "start once with --recover to continue from generation {}",
+            entry.generation
+        ),
+        None => {
+            "start once with --recover=initial to begin again with the initial value".to_owned()
+        }
+    };
+    match code {
+        "config-state-schema" => Some(format!(
+            "{recover}, or start the version of the plugin whose schema admits this one"
+        )),
+        "config-state-corrupt" => Some(format!("{recover}, or restore the folder from a backup")),
+        _ => None,
+    }
+}
+
 fn refusal(folder: &Folder, found: &Found, broken: &Broken, fresh: &Store) -> Trouble {
     let file = folder
         .path
@@ -387,6 +405,7 @@ fn salvage(
     let mut entries = salvage.kept;
     entries.retain(|kept| kept.generation < entry.generation);
     entries.push(entry.clone());
+    recovery::end_passed_over(&mut entries);
     let store = Store::restore(declaration, entries)?;
     let header = Header {
         plugin: opening.declaration.topic.to_owned(),

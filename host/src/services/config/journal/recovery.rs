@@ -5,7 +5,7 @@ use super::{
     line::pending,
     segment::{Fault, FaultKind, Segment, damage},
 };
-use crate::machine::store::{Entry, Outcome};
+use crate::machine::store::{Entry, Op, Outcome};
 
 /// A journal that can be continued.
 #[derive(Debug)]
@@ -62,9 +62,11 @@ pub(super) fn judge(segments: &[Segment]) -> Result<Healthy, Broken> {
     bad.pop();
     let history_damaged = bad.contains(&true);
     bad.push(false);
+    let mut entries = merge(segments, &bad);
+    end_passed_over(&mut entries);
     Ok(Healthy {
         store: store.unwrap_or_default(),
-        entries: merge(segments, &bad),
+        entries,
         history_damaged,
     })
 }
@@ -140,6 +142,24 @@ fn merge(segments: &[Segment], bad: &[bool]) -> Vec<Entry> {
     entries
 }
 
+/// Marks what waited for its confirmation when a recovery continued from before it: no line says so, and nothing waits there
+/// any more.
+pub(super) fn end_passed_over(entries: &mut [Entry]) {
+    for at in 1..entries.len() {
+        if entries[at].op == Op::Recover && pending(&entries[at - 1]).is_some() {
+            if let Some(mark) = &mut entries[at - 1].confirm {
+                mark.outcome = Outcome::Restart;
+            }
+        }
+    }
+}
+
+/// Whether it was ever more than a trial: a plain change, or one that was confirmed.
+fn stood(entry: &Entry) -> bool {
+    let mark = entry.confirm.as_ref();
+    mark.is_none_or(|mark| mark.outcome == Outcome::Confirmed)
+}
+
 fn last_good(segments: &[Segment]) -> u64 {
     let generations = segments
         .iter()
@@ -165,8 +185,8 @@ pub(super) struct Salvage {
     pub(super) damaged: Vec<bool>,
 }
 
-/// Takes the newest generation before any damage that `admits` lets pass. One that still waits for its confirmation is
-/// passed over: a damaged file confirms nothing.
+/// Takes the newest generation before any damage that `admits` lets pass. A trial is passed over that was never confirmed, whether
+/// it still waits or was taken back: neither a damaged file nor another schema confirms anything.
 pub(super) fn salvage(
     segments: &[Segment],
     broken: Option<&Broken>,
@@ -184,7 +204,7 @@ pub(super) fn salvage(
         .enumerate()
         .filter(|(i, _)| Some(*i) != strange);
     let candidates = candidates.flat_map(|(_, segment)| &segment.entries);
-    let mut candidates: Vec<&Entry> = candidates.filter(|e| pending(e).is_none()).collect();
+    let mut candidates: Vec<&Entry> = candidates.filter(|e| stood(e)).collect();
     candidates.sort_by_key(|entry| std::cmp::Reverse(entry.generation));
     let from = candidates.into_iter().find(|entry| admits(entry)).cloned();
     let headers = || segments.iter().rev().filter_map(|s| s.header.as_ref());

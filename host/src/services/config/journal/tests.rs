@@ -451,3 +451,48 @@ fn salvage_takes_the_newest_that_the_schema_admits_and_nothing_unconfirmed() {
     assert_eq!(from(&|entry| &*entry.document == b"1"), Some(1));
     assert_eq!(from(&|_| false), None);
 }
+
+/// However a trial ended that nobody confirmed, its value never becomes current.
+#[test]
+fn salvage_continues_from_no_trial_that_was_never_confirmed() {
+    let trial = line::set(&waiting(entry(2, Op::Put, "2"), 1));
+    let back = |op: Op, reason: Option<&str>| {
+        let mut back = entry(3, op, "1");
+        back.reason = reason.map(str::to_owned);
+        line::set(&back)
+    };
+    for after in [
+        line::set(&waiting(entry(3, Op::Put, "3"), 1)),
+        back(Op::AutoRollback, Some("deadline")),
+        back(Op::AutoRollback, Some("restart")),
+        back(Op::Rollback, None),
+    ] {
+        let first = line::set(&entry(1, Op::Initial, "1"));
+        let files = [(1, segment_of(1, &[first, trial.clone(), after]))];
+        let from = |admits: &dyn Fn(&Entry) -> bool| {
+            let found = salvage(&segments(&files), None, admits);
+            found.from.map(|entry| entry.generation)
+        };
+        assert_eq!(from(&|entry| entry.generation < 3), Some(1));
+        assert_eq!(from(&|entry| &*entry.document == b"2"), None);
+    }
+    // One that was confirmed stands.
+    let first = line::set(&entry(1, Op::Initial, "1"));
+    let confirmed = line::confirm("2026-01-02T03:04:09.000000Z", "host", 2);
+    let files = [(1, segment_of(1, &[first, trial, confirmed]))];
+    let found = salvage(&segments(&files), None, &|_| true);
+    assert_eq!(found.from.unwrap().generation, 2);
+}
+
+/// The recovery's own segment follows; that no line ends the trial is its end.
+#[test]
+fn a_trial_that_a_recovery_passed_over_waits_no_more() {
+    let mut recovered = entry(4, Op::Recover, "2");
+    recovered.parent = 2;
+    let mut files = three();
+    files.truncate(1);
+    files.push((4, segment_of(2, &[line::set(&recovered)])));
+    let healthy = judge(&segments(&files)).unwrap();
+    let mark = healthy.entries[2].confirm.as_ref().unwrap();
+    assert_eq!(mark.outcome, Outcome::Restart);
+}
