@@ -450,12 +450,16 @@ impl Operation {
             Self::MergePatch { pointer, .. } => (change_op::MERGE_PATCH, pointer, 0),
             Self::Touch => (change_op::TOUCH, "", 0),
             Self::Reset => (change_op::RESET, "", 0),
-            Self::Rollback { to } => (change_op::ROLLBACK, "", to.unwrap_or(u64::MAX)),
-            Self::Confirm { generation } => {
-                (change_op::CONFIRM, "", generation.unwrap_or(u64::MAX))
-            }
+            Self::Rollback { to } => (change_op::ROLLBACK, "", named(*to)),
+            Self::Confirm { generation } => (change_op::CONFIRM, "", named(*generation)),
         }
     }
+}
+
+/// A generation as it crosses, where the highest number says that none is named. Who names that one means none that there is, and
+/// the one below it is as far from being reached.
+fn named(generation: Option<u64>) -> u64 {
+    generation.map_or(u64::MAX, |named| named.min(u64::MAX - 1))
 }
 
 impl Change {
@@ -514,4 +518,26 @@ fn change_error(refused: hotshoe_abi::ChangeError) -> ChangeError {
 
 fn json(bytes: &[u8]) -> Option<Value> {
     serde_json::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_generation_is_one_that_is_named() {
+        for (generation, crosses) in [
+            (None, u64::MAX),
+            (Some(u64::MAX), u64::MAX - 1),
+            (Some(0), 0),
+            (Some(7), 7),
+        ] {
+            for operation in [
+                Operation::Rollback { to: generation },
+                Operation::Confirm { generation },
+            ] {
+                assert_eq!(operation.parts().2, crosses, "{operation:?}");
+            }
+        }
+    }
 }

@@ -294,7 +294,10 @@ fn read_tags(line: &[u8], list: &mut Vec<Tag>) -> bool {
         let text = std::str::from_utf8(opaque).unwrap_or_default();
         list.push(Tag {
             weak,
-            generation: decimal(text).unwrap_or(0),
+            // The store takes the highest number for `*`; no generation has it.
+            generation: decimal(text)
+                .filter(|named| *named != Change::ANY)
+                .unwrap_or(0),
         });
         rest = quoted[end + 1..].trim_ascii_start();
         if !rest.is_empty() && !rest.starts_with(b",") {
@@ -476,6 +479,7 @@ mod tests {
             ("\"012\"", &[0]),
             ("\"abc\"", &[0]),
             ("\"99999999999999999999\"", &[0]),
+            ("\"18446744073709551615\"", &[0]),
             (",\"1\",,", &[1]),
         ] {
             assert_eq!(read(value).unwrap(), expected, "{value}");

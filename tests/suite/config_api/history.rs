@@ -22,7 +22,7 @@ fn c32_an_old_value_comes_back_as_a_new_generation() {
     changed(&rollback(&served, r#"{"to":2}"#), "rollback", 6);
     assert_eq!(served.value(), r#"{"value":200}"#);
     served.unchanged(|| {
-        for to in [99, 0] {
+        for to in [99, 0, u64::MAX] {
             let response = rollback(&served, &format!("{{\"to\":{to}}}"));
             problem(&response, 404, "generation-not-found");
         }
@@ -107,4 +107,44 @@ fn c33_what_is_no_longer_kept_is_gone() {
         let path = format!("/v1/history/{generation}");
         assert_eq!(served.get(&path).status, 200, "{generation}");
     }
+}
+
+/// The highest number there is names a generation that nobody reached, not "whichever is meant".
+#[test]
+fn the_highest_number_is_a_generation_that_is_not_there() {
+    let setup = alone(standard());
+    let served = Served::start(&setup);
+    changed(&served.put(r#"{"value":2}"#), "put", 2);
+    let pending = served.ask("PUT", "/v1/config?confirm=1h", &[JSON], br#"{"value":3}"#);
+    assert_eq!(pending.status, 200, "{}", pending.text());
+    served.unchanged(|| {
+        let body = br#"{"generation":18446744073709551615}"#;
+        let confirm = served.ask("POST", "/v1/confirm", &[JSON], body);
+        problem(&confirm, 412, "generation-mismatch");
+        let tag = [JSON, ("If-Match", "\"18446744073709551615\"")];
+        let put = served.ask("PUT", "/v1/config?confirm=1h", &tag, br#"{"value":4}"#);
+        problem(&put, 412, "generation-mismatch");
+        for query in [
+            "from=1&to=18446744073709551615",
+            "from=18446744073709551615",
+        ] {
+            let diff = served.get(&format!("/v1/diff?{query}"));
+            problem(&diff, 404, "generation-not-found");
+        }
+    });
+    let confirm = served.ask("POST", "/v1/confirm", &[JSON], br#"{"generation":3}"#);
+    assert_eq!(confirm.status, 200, "{}", confirm.text());
+    served.unchanged(|| {
+        let none = rollback(&served, r#"{"to":18446744073709551615}"#);
+        problem(&none, 404, "generation-not-found");
+        for line in [
+            "rollback 18446744073709551615",
+            "diff 1 18446744073709551615",
+        ] {
+            let mut arguments = vec!["--log-format", "json", "config"];
+            arguments.extend(line.split(' '));
+            let finished = served.setup.hotshoe(&arguments);
+            assert_eq!(finished.error_code(), "generation-not-found", "{line}");
+        }
+    });
 }
