@@ -59,7 +59,7 @@ impl Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PeerKey(pub(crate) u128);
 
-/// A name that a `Host` header may hold; without a port it is the bound one.
+/// A name that a `Host` header may hold, in whichever case; without a port it is the bound one, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostName {
     name: String,
@@ -124,16 +124,37 @@ pub(crate) fn host(
     let Peer::Tcp { port: bound, .. } = peer else {
         return Ok(());
     };
-    // A client leaves out the port that its scheme implies.
-    let port = port.unwrap_or(80);
-    let ours = ["localhost", "127.0.0.1", "[::1]"].contains(&name) && port == bound;
-    let listed = |entry: &HostName| entry.name == name && port == entry.port.unwrap_or(bound);
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    // A client leaves out the port that its scheme implies; in front of a proxy only the operator knows which that is.
+    let names_bound = port.unwrap_or(80) == bound;
+    let ours = names_bound && ["localhost", "127.0.0.1", "[::1]"].into_iter().any(is);
+    let listed = |entry: &HostName| {
+        is(&entry.name)
+            && match entry.port {
+                Some(listed) => port.unwrap_or(80) == listed,
+                None => port.is_none_or(|port| port == bound),
+            }
+    };
     if ours || allowed.iter().any(listed) {
         return Ok(());
     }
+    let entry = match port {
+        Some(port) if port != bound => format!("{name}:{port}"),
+        _ => name.to_owned(),
+    };
     let detail = format!("Host \"{}\" is not on the list", echo(&text));
-    let hint = format!("ask for localhost:{bound}, or add the name to allowed_hosts");
-    Err(Problem::new(Slug::HostRefused, detail).hint(hint))
+    let problem = Problem::new(Slug::HostRefused, detail);
+    // An entry that lets this very request pass, as far as a hint may repeat what was sent.
+    let add = (echo(&entry) == entry && HostName::allowed(&entry).is_ok())
+        .then(|| format!("add \"{entry}\" to allowed_hosts"));
+    let ask = peer
+        .is_local()
+        .then(|| format!("ask for localhost:{bound}"));
+    let ways: Vec<String> = ask.into_iter().chain(add).collect();
+    Err(match ways.is_empty() {
+        true => problem,
+        false => problem.hint(ways.join(", or ")),
+    })
 }
 
 /// A Unix peer is the host's own user, or root.
@@ -294,7 +315,14 @@ mod tests {
             ("127.0.0.1:9999", "ok"),
             ("[::1]:9999", "ok"),
             ("config.example:9999", "ok"),
+            ("config.example", "ok"),
+            ("Config.EXAMPLE:9999", "ok"),
+            ("config.example:80", "host-refused"),
+            ("config.example:1", "host-refused"),
+            ("config.example.", "host-refused"),
+            ("LocalHost:9999", "ok"),
             ("other.example", "ok"),
+            ("OTHER.example:80", "ok"),
             ("other.example:9999", "host-refused"),
             ("evil.example", "host-refused"),
             ("localhost.:9999", "host-refused"),
@@ -330,6 +358,44 @@ mod tests {
         };
         assert_eq!(ask(&[("host", "anything")], "/", unix), "ok");
         assert_eq!(ask(&[], "/", unix), "bad-host");
+    }
+
+    /// Whoever does what the hint says is let in.
+    #[test]
+    fn c07_the_hint_names_the_entry_that_is_missing() {
+        let off = Peer::Tcp {
+            ip: "192.0.2.1".parse().unwrap(),
+            port: 9999,
+        };
+        let listed = [HostName::allowed("there.example:443").unwrap()];
+        for (value, entry) in [
+            ("config.example", "config.example"),
+            ("Config.Example:9999", "Config.Example"),
+            ("config.example:8443", "config.example:8443"),
+            ("there.example", "there.example"),
+            ("[2001:db8::1]:9999", "[2001:db8::1]"),
+        ] {
+            let sent = headers(&[("host", value)]);
+            let hint = |peer, allowed: &[HostName]| {
+                let refused = host(&sent, &Uri::from_static("/"), peer, allowed).unwrap_err();
+                let body: serde_json::Value = serde_json::from_slice(&refused.body()).unwrap();
+                body["hint"].as_str().unwrap_or_default().to_owned()
+            };
+            let add = format!("add \"{entry}\" to allowed_hosts");
+            assert_eq!(hint(off, &listed), add);
+            let local = format!("ask for localhost:9999, or {add}");
+            assert_eq!(hint(LOOPBACK, &listed), local);
+            let followed = [HostName::allowed(entry).unwrap()];
+            let outcome = host(&sent, &Uri::from_static("/"), off, &followed);
+            assert_eq!(slug(outcome), "ok", "{value}");
+        }
+        // One that may not be listed, and one that is too long to be repeated.
+        for value in ["*.example".to_owned(), "a".repeat(100)] {
+            let sent = headers(&[("host", value.as_str())]);
+            let refused = host(&sent, &Uri::from_static("/"), off, &[]).unwrap_err();
+            let body = String::from_utf8(refused.body().to_vec()).unwrap();
+            assert!(!body.contains("allowed_hosts"), "{body}");
+        }
     }
 
     #[test]

@@ -137,6 +137,9 @@ fn c07_further_names_are_taken_from_the_settings() {
     let served = Served::start(&setup);
     for (host, status) in [
         (format!("config.example:{}", served.port), 200),
+        // As a proxy passes on what its clients send, and as people write names.
+        ("config.example".to_owned(), 200),
+        ("Config.Example".to_owned(), 200),
         ("config.example:1".to_owned(), 403),
         ("other.example:80".to_owned(), 200),
         (format!("other.example:{}", served.port), 403),
@@ -144,6 +147,12 @@ fn c07_further_names_are_taken_from_the_settings() {
         let request = http::request("GET", "/v1/config", &host, &[], NO_BODY);
         let response = http::exchange(&mut http::connect(&served.address()), &request);
         assert_eq!(response.status, status, "{host}");
+        if status == 403 {
+            let hint = response.json()["hint"].as_str().unwrap().to_owned();
+            let entry = host.trim_end_matches(&format!(":{}", served.port));
+            let add = format!("add \"{entry}\" to allowed_hosts");
+            assert!(hint.ends_with(&add), "{hint}");
+        }
     }
 }
 
