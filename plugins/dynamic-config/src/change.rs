@@ -17,7 +17,10 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{HeaderName, HeaderValue, StatusCode, header::IF_MATCH},
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{IF_MATCH, IF_NONE_MATCH},
+    },
     response::Response,
 };
 use hotshoe_json::{DEPTH_MAX, Position, locate, position};
@@ -38,6 +41,8 @@ enum Precondition {
 struct Terms {
     manner: Manner,
     tags: Option<Tags>,
+    /// `If-None-Match`: generations that must not be current.
+    but: Option<Tags>,
 }
 
 impl Terms {
@@ -45,12 +50,26 @@ impl Terms {
     fn check(ask: &Ask) -> Result<Self, Problem> {
         let manner = request::manner(&ask.query()?)?;
         let tags = Tags::read(&ask.head.headers, &IF_MATCH)?;
+        let but = Tags::read(&ask.head.headers, &IF_NONE_MATCH)?;
         request::content_encoding(&ask.head.headers)?;
-        Ok(Self { manner, tags })
+        Ok(Self { manner, tags, but })
     }
 
-    /// Step 13. The store asks again, under its lock.
+    /// Step 13. The store asks `If-Match` again, under its lock; `If-None-Match` ends here, for a generation that was not current
+    /// only becomes so by the change of somebody else.
     fn admit(&self, ask: &Ask, precondition: Precondition) -> Result<(), Problem> {
+        self.admit_match(ask, precondition)?;
+        let Some(but) = &self.but else {
+            return Ok(());
+        };
+        let current = read::current(ask)?.generation;
+        match but.finds(current) {
+            true => Err(found(but, current)),
+            false => Ok(()),
+        }
+    }
+
+    fn admit_match(&self, ask: &Ask, precondition: Precondition) -> Result<(), Problem> {
         let wanted = match &self.tags {
             Some(Tags::Any) => return Ok(()),
             Some(tags) => tags.strong(),
@@ -111,6 +130,23 @@ fn mismatch(wanted: &[u64], current: u64) -> Problem {
     Problem::new(Slug::GenerationMismatch, detail)
         .hint(hint)
         .generation(current)
+}
+
+/// `If-None-Match` names what is current. There is always a value, so `*` does.
+fn found(but: &Tags, current: u64) -> Problem {
+    let named = match but {
+        Tags::Any => "*, and there is always a value".to_owned(),
+        Tags::List(_) => format!("generation {current}, which is current"),
+    };
+    let hint = format!(
+        "leave it out; a change that depends on what is current says If-Match: \"{current}\""
+    );
+    Problem::new(
+        Slug::GenerationMismatch,
+        format!("If-None-Match names {named}"),
+    )
+    .hint(hint)
+    .generation(current)
 }
 
 /// `GET /`: the demo's touch.

@@ -158,7 +158,7 @@ const CHANGE_PARAMETERS: &[Parameter] = &[
     Parameter::Scope,
     Parameter::Canary,
 ];
-const IF_MATCH: &[&str] = &["If-Match"];
+const PRECONDITIONS: &[&str] = &["If-Match", "If-None-Match"];
 const POINTER_REFUSALS: &[Slug] = &[Slug::BadPointer, Slug::PointerNotFound];
 const GENERATION_REFUSALS: &[Slug] = &[Slug::GenerationNotFound, Slug::GenerationGone];
 
@@ -240,7 +240,7 @@ const fn changes(
         verb,
         summary,
         parameters: CHANGE_PARAMETERS,
-        headers: IF_MATCH,
+        headers: PRECONDITIONS,
         sends,
         answers: CHANGED,
         refusals,

@@ -381,7 +381,17 @@ mod tests {
             .iter()
             .map(|one| one["name"].as_str().unwrap())
             .collect();
-        assert_eq!(names, ["dry_run", "confirm", "scope", "canary", "If-Match"]);
+        assert_eq!(
+            names,
+            [
+                "dry_run",
+                "confirm",
+                "scope",
+                "canary",
+                "If-Match",
+                "If-None-Match"
+            ]
+        );
         assert_eq!(put["requestBody"]["required"], true);
     }
 

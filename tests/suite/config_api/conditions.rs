@@ -40,6 +40,41 @@ fn c10_a_precondition_is_kept() {
     assert_eq!(current.json()["value"], 14);
 }
 
+/// `If-None-Match` is read wherever a change is asked for, and refuses what it finds current.
+#[test]
+fn c10_a_change_may_exclude_a_generation() {
+    let setup = alone(quickstart().set("state = \"dir\""));
+    let served = Served::start(&setup);
+    changed(&served.put("{\"value\":1}"), "put", 2);
+    let merge = ("Content-Type", "application/merge-patch+json");
+    let routes = [
+        ("PUT", "/v1/config", vec![JSON], "{\"value\":2}"),
+        ("PATCH", "/v1/config", vec![merge], "{\"value\":2}"),
+        ("DELETE", "/v1/config", vec![], ""),
+        ("POST", "/v1/touch", vec![], ""),
+        ("POST", "/v1/rollback", vec![], ""),
+        ("POST", "/v1/confirm", vec![], ""),
+        ("GET", "/", vec![], ""),
+    ];
+    let ask = |(method, path, headers, body): &(&str, &str, Vec<_>, &str), tag| {
+        let mut headers = headers.clone();
+        headers.push(("If-None-Match", tag));
+        served.ask(method, path, &headers, body.as_bytes())
+    };
+    served.unchanged(|| {
+        for route in &routes {
+            for tag in ["2", "\"2", "", "*, \"1\""] {
+                problem(&ask(route, tag), 400, "bad-header");
+            }
+            for tag in ["*", "\"2\"", "W/\"2\"", "\"1\", \"2\""] {
+                let json = problem(&ask(route, tag), 412, "generation-mismatch");
+                assert_eq!(json["generation"], 2, "{route:?}");
+            }
+        }
+    });
+    changed(&ask(&routes[0], "\"1\", \"x\""), "put", 3);
+}
+
 #[test]
 fn c10_a_precondition_can_be_demanded() {
     let setup = alone(standard().set("require_if_match = true"));
