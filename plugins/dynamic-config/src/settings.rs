@@ -36,11 +36,12 @@ pub struct Settings {
     pub listen: Option<Vec<String>>,
     /// The absolute path of a Unix socket.
     pub unix: Option<PathBuf>,
-    /// A file with one or two bearer tokens, one a line. Required for any address that is not loopback.
+    /// A file with one or two bearer tokens, one a line. Required for any address that is not loopback. A relative path is
+    /// looked for in the folder that the host is started in.
     pub token_file: Option<PathBuf>,
     /// Further names that a `Host` header may hold, `name` or `name:port`.
     pub allowed_hosts: Vec<String>,
-    /// "builtin", or the path of a JSON Schema file.
+    /// "builtin", or the path of a JSON Schema file. A relative one is looked for in the folder that the host is started in.
     pub schema: Option<PathBuf>,
     /// The first value, and what `DELETE /v1/config` restores.
     pub initial: Option<Value>,
@@ -386,6 +387,33 @@ pub(crate) fn shown(path: &Path) -> String {
     format!("\"{}\"", echo(&path.to_string_lossy()))
 }
 
+/// The same for a file that `key` names. A relative path depends on where the host was started, so the place that was looked at
+/// is told; where nothing is there, the file is what is missing, not another setting.
+pub(crate) fn bad_file(key: &str, path: &Path, why: impl Display, allowed: &str) -> Error {
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = echo_path(&place);
+    let (is_missing, is_relative) = (place.try_exists().is_ok_and(|is| !is), path.is_relative());
+    let why = match (is_missing, is_relative) {
+        (true, _) => format!("the file {there} does not exist"),
+        (false, true) => format!("{there}: {why}"),
+        (false, false) => why.to_string(),
+    };
+    let refused = bad(key, shown(path), why, allowed);
+    match (is_missing, is_relative) {
+        (true, true) => refused.with_fix(format!(
+            "put the file there, or set {key} to the absolute path of where it is: a relative one is looked for in the folder \
+             that the host is started in"
+        )),
+        (true, false) => refused.with_fix(format!("put the file there, or set {key} to {allowed}")),
+        (false, _) => refused,
+    }
+}
+
+/// A whole path: an operator must be able to look there.
+fn echo_path(path: &Path) -> String {
+    path.display().to_string().escape_debug().collect()
+}
+
 fn check_state(state: Option<&str>, quickstart: bool) -> Result<State> {
     match state {
         None if quickstart => Ok(State::Memory),
@@ -551,7 +579,7 @@ fn builtin_schema() -> Value {
 
 fn read_schema(path: &Path) -> Result<Value> {
     const ALLOWED: &str = "\"builtin\", or the path of a JSON Schema file";
-    let refuse = |why: String| bad("schema", shown(path), why, ALLOWED);
+    let refuse = |why: String| bad_file("schema", path, why, ALLOWED);
     let text = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     hotshoe_json::read(&text, SCHEMA_DEPTH_MAX).map_err(|fault| {
         let place = hotshoe_json::position(&text, fault.offset);

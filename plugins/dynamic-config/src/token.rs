@@ -2,7 +2,7 @@
 //!
 //! No token is ever kept, formatted or logged; a file that went bad leaves the old tokens in force.
 
-use crate::settings::{bad, shown};
+use crate::settings::bad_file;
 use hotshoe_plugin_api::Result;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
@@ -53,7 +53,7 @@ impl Tokens {
     /// Errors: `config-bad-setting`.
     pub(crate) fn load(path: &Path) -> Result<Self> {
         let (seen, digests) =
-            read(path).map_err(|why| bad("token_file", shown(path), why, ALLOWED))?;
+            read(path).map_err(|why| bad_file("token_file", path, why, ALLOWED))?;
         Ok(Self {
             path: path.to_owned(),
             held: Mutex::new(Held {
@@ -210,7 +210,7 @@ mod tests {
         let missing = Tokens::load(&dir.path().join("none"))
             .map(drop)
             .unwrap_err();
-        assert!(missing.to_string().contains("No such file"), "{missing}");
+        assert!(missing.to_string().contains("does not exist"), "{missing}");
         let folder = Tokens::load(dir.path()).map(drop).unwrap_err();
         assert!(folder.to_string().contains("no regular file"), "{folder}");
     }

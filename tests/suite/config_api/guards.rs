@@ -254,3 +254,26 @@ fn c49_a_token_file_that_others_read_is_refused() {
         assert!(finished.error().contains("token_file"), "{finished:?}");
     }
 }
+
+/// A relative path depends on where the host was started: the refusal says where it looked, and what is missing there.
+#[test]
+fn a_file_that_is_not_there_is_named_whole() {
+    for key in ["schema", "token_file"] {
+        let setup = alone(standard().set(&format!("{key} = \"not/there\"")));
+        let finished = setup.run();
+        finished.assert_code(4);
+        let place = setup.folder().join("not/there");
+        let why = format!(
+            "{key} = \"not/there\": the file {} does not exist",
+            place.display()
+        );
+        assert!(finished.error().contains(&why), "{}", finished.error());
+        let [line] = &finished.problems("config-bad-setting")[..] else {
+            panic!("one problem, once: {finished:#?}");
+        };
+        assert!(
+            line.text_of("fix").starts_with("put the file there"),
+            "{line:?}"
+        );
+    }
+}
