@@ -85,12 +85,8 @@ pub(crate) fn topic_reader<T>(
     decode: Decode<T>,
 ) -> Result<Reader<T>> {
     let snapshot = from_abi(context.host().snapshot(topic.into(), NEWEST))?;
-    let value = decode(&snapshot.document).map_err(|error| {
-        error.context(format!(
-            "topic `{topic}`, generation {}",
-            snapshot.generation
-        ))
-    })?;
+    let value = decode(&snapshot.document)
+        .map_err(|error| unsuitable(error, topic, snapshot.generation))?;
     Ok(Reader {
         word: context.epoch_word(),
         context: context.clone(),
@@ -100,6 +96,25 @@ pub(crate) fn topic_reader<T>(
         generation: snapshot.generation,
         value,
     })
+}
+
+/// A reader that meets at its start what it cannot decode. The value may be what is wrong: it was taken while a reader that had an
+/// earlier one went on with that, and it is there again after every restart.
+#[cold]
+fn unsuitable(error: Error, topic: &str, generation: u64) -> Error {
+    let way_back = "start once without this instance and its name in `processors`, in the same file, go back to a value that suits (`hotshoe config history`, \
+                    `hotshoe config rollback GENERATION`), then put it back";
+    let fix = match (generation, error.fix()) {
+        // The initial value: there is nothing to go back to.
+        (1, own) => own.to_owned(),
+        (_, "") => way_back.to_owned(),
+        (_, own) => format!("{own}; or, where the value is what is wrong, {way_back}"),
+    };
+    error
+        .context(format!(
+            "generation {generation} of topic `{topic}` does not suit this instance"
+        ))
+        .with_fix(fix)
 }
 
 impl<T> Reader<T> {
@@ -523,6 +538,22 @@ fn json(bytes: &[u8]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_does_not_suit_says_which_and_how_to_go_back() {
+        let error = || Error::new("no such member").with_code("x");
+        let found = unsuitable(error().with_fix("set it"), "p", 5);
+        assert_eq!(
+            found.to_string(),
+            "generation 5 of topic `p` does not suit this instance: no such member"
+        );
+        assert_eq!(found.code(), "x");
+        assert!(found.fix().starts_with("set it; or, "), "{}", found.fix());
+        let found = unsuitable(error(), "p", 5);
+        assert!(found.fix().contains("config rollback"), "{}", found.fix());
+        let found = unsuitable(error().with_fix("set it"), "p", 1);
+        assert_eq!(found.fix(), "set it");
+    }
 
     #[test]
     fn the_highest_generation_is_one_that_is_named() {

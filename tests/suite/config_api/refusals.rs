@@ -298,3 +298,52 @@ fn a_change_that_comes_too_late_is_refused() {
         (2, "{\"value\":77}\n")
     );
 }
+
+/// A reader that runs keeps its last good value; one that starts has none. The refusal names the value and the way back, and that
+/// way works as it is written.
+#[test]
+fn a_value_that_a_reader_does_not_take_is_undone_without_that_reader() {
+    let setup = Setup::new();
+    let schema = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    let path = setup.file("schema.json", schema.to_string().as_bytes());
+    let owner = || {
+        on_any_port()
+            .set(&format!("schema = {:?}", path.display().to_string()))
+            .set("state = \"dir\"")
+    };
+    let stream = "[stream]\nsource = \"stdin\"\nprocessors = [\"append\"]\n";
+    let whole = || setup.entries(stream, &[owner(), append()]);
+    whole();
+    let mut served = Served::start(&setup);
+    changed(&served.put("{\"other\":1}"), "put", 2);
+    served.host.send_line("one ");
+    served.host.wait_stdout(b"one 10\n");
+    served.host.close_input();
+    served.host.assert_exit(0);
+
+    let finished = setup.run();
+    assert_ne!(finished.code, Some(0), "{finished:#?}");
+    let error = finished.error();
+    let why = "generation 2 of topic `dynamic-config` does not suit this instance: ";
+    assert!(error.contains(why), "{error}");
+    let fixes = finished
+        .logs()
+        .into_iter()
+        .filter(|line| line.sentence().contains(why));
+    let fixes: Vec<String> = fixes.map(|line| line.text_of("fix").to_owned()).collect();
+    assert!(
+        fixes.iter().any(|fix| fix.contains("config rollback")),
+        "{finished:#?}"
+    );
+
+    setup.entries("", &[owner()]);
+    let mut served = Served::start(&setup);
+    setup.hotshoe(&["config", "rollback", "1"]).assert_code(0);
+    served.host.stop();
+    whole();
+    let mut served = Served::start(&setup);
+    served.host.send_line("two ");
+    served.host.wait_stdout(b"two 10\n");
+    served.host.close_input();
+    served.host.assert_exit(0);
+}
