@@ -135,3 +135,17 @@ fn an_address_that_the_host_does_not_name_is_not_asked() {
     host.stop();
     stranger.heard_nothing();
 }
+
+/// The plugin's address file may lie in a folder of its own; the host knows the address all the same.
+#[test]
+fn a_plugin_with_a_run_dir_of_its_own_is_found() {
+    let setup = Setup::new();
+    let elsewhere = setup.scratch("elsewhere");
+    let entry = listener("p").set(&format!("run_dir = {:?}", elsewhere.display().to_string()));
+    setup.entries("", &[entry]);
+    let mut host = ready(&setup);
+    assert!(elsewhere.join("p.addr").exists() && !setup.run_dir().join("p.addr").exists());
+    assert_eq!(config(&setup, "get /value").stdout, "10\n");
+    config(&setup, "set /value 5").assert_code(0);
+    host.stop();
+}
