@@ -149,3 +149,28 @@ fn a_plugin_with_a_run_dir_of_its_own_is_found() {
     config(&setup, "set /value 5").assert_code(0);
     host.stop();
 }
+
+/// One whose process died for good listens nowhere, and does not say that it does.
+#[test]
+fn a_plugin_that_is_quarantined_leaves_no_address() {
+    let setup = Setup::new();
+    let entry = listener("p")
+        .key("isolation = \"process\"")
+        .key("required = false")
+        .key("restart = { attempts = 0 }");
+    setup.entries("", &[entry]);
+    if setup.check().code != Some(0) {
+        // No isolation here.
+        return;
+    }
+    let mut host = ready(&setup);
+    assert!(setup.run_dir().join("p.addr").exists());
+    let worker = host.worker("p").unwrap();
+    rustix::process::kill_process(worker, Signal::KILL).unwrap();
+    host.wait_log("the quarantine", |line| {
+        line.sentence().contains("[quarantined]")
+    });
+    assert!(!setup.run_dir().join("p.addr").exists());
+    assert_eq!(refused(&setup, "get"), "no-listener");
+    host.terminate();
+}

@@ -22,6 +22,7 @@ use hotshoe_abi::{log_level, signal_kind};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::BTreeMap,
+    fs,
     sync::{Arc, mpsc},
     thread,
     time::{Instant, SystemTime},
@@ -219,6 +220,7 @@ impl EventLoop {
     }
 
     fn publish(&self) {
+        let mut lost = Vec::new();
         let mut snapshot = self.snapshot.write();
         snapshot.phase = self.supervisor.phase();
         snapshot.ready = self.supervisor.ready();
@@ -238,8 +240,17 @@ impl EventLoop {
                 if running && back && now.state == State::Ready {
                     tracing::info!(plugin = info.name, "in service again");
                 }
+                if now.state == State::Quarantined {
+                    lost.push(&info.name);
+                }
                 *slot = (Some(now.state), now.reason.clone(), Some(SystemTime::now()));
             }
+        }
+        drop(snapshot);
+        for name in lost {
+            // Its own to remove (config-api §11), and no life of it is left to do that.
+            let file = self.services.run.run_dir.join(format!("{name}.addr"));
+            let _ = fs::remove_file(file);
         }
     }
 
