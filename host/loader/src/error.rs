@@ -120,9 +120,9 @@ codes! {
     /// Build it on the oldest system it shall run on, or upgrade.
     GlibcTooNew = "glibc-too-new", Environment;
     /// It needs another library, or a symbol of one, that this machine does not have; or it looks for neighbours through
-    /// `$ORIGIN`, which a copy in memory has not.
+    /// `$ORIGIN`, which a copy in memory has not; or it names what it needs by a path instead of a name.
     ///
-    /// Install the library, or say `stage = "directory"`.
+    /// Install the library, or say `stage = "directory"`; a path instead of a name is for its author to mend.
     MissingDependency = "missing-dependency", Environment;
     /// Everybody on this machine may change the file, or a folder on its path: whoever does runs code as the host.
     ///

@@ -5,14 +5,14 @@
 //! an operator asked for either happens or is refused.
 
 use crate::{
-    error::{Refusal, RefusalCode},
+    error::{Refusal, RefusalCode, printable_path},
     find::{reason, remedy},
 };
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -33,6 +33,13 @@ pub(crate) struct Neighbour {
     /// Relative to the library's folder; made of normal components only.
     pub(crate) place: PathBuf,
     pub(crate) bytes: Vec<u8>,
+}
+
+impl Neighbour {
+    fn is_inside(&self) -> bool {
+        let mut parts = self.place.components();
+        self.place.file_name().is_some() && parts.all(|it| matches!(it, Component::Normal(_)))
+    }
 }
 
 /// SHA-256 of a copy.
@@ -227,7 +234,7 @@ fn no_memfd(library: &Path, error: &io::Error) -> Refusal {
 }
 
 fn no_folder(library: &Path, parent: &Path, error: &io::Error) -> Refusal {
-    let parent = crate::error::printable_path(parent);
+    let parent = printable_path(parent);
     Refusal::new(
         RefusalCode::Unreadable,
         library,
@@ -251,6 +258,11 @@ fn private_folder(
     bytes: &[u8],
     neighbours: &[Neighbour],
 ) -> io::Result<Staged> {
+    // Before anything is written: a place that leads out of the folder would be anywhere.
+    if let Some(Neighbour { place, .. }) = neighbours.iter().find(|it| !it.is_inside()) {
+        let what = format!("{} leads out of it", printable_path(place));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
     let folder = new_folder(parent)?;
     let file = folder.join(name);
     let write_all = || {
@@ -445,6 +457,34 @@ mod tests {
             .expect("staged")
             .keep();
         assert!(kept.expect("a folder").join("libx.so").exists());
+    }
+
+    #[test]
+    fn nothing_is_written_for_a_neighbour_that_would_lie_elsewhere() {
+        let outer = tempfile::tempdir().expect("tempdir");
+        let parent = outer.path().join("run");
+        fs::create_dir(&parent).expect("mkdir");
+        let absolute = outer.path().join("evil.so");
+        let absolute = absolute.to_str().expect("UTF-8");
+        for place in [
+            "../../evil.so",
+            "s/../../../evil.so",
+            "..",
+            ".",
+            "",
+            absolute,
+        ] {
+            let neighbours = [Neighbour {
+                place: place.into(),
+                bytes: b"evil".to_vec(),
+            }];
+            let staging = Staging::Directory(parent.clone());
+            let refusal = stage(Path::new("libx.so"), b"abc", &neighbours, &staging);
+            assert!(refusal.is_err(), "{place}");
+            let left = fs::read_dir(outer.path()).expect("list").count();
+            let inside = fs::read_dir(&parent).expect("list").count();
+            assert_eq!((left, inside), (1, 0), "{place}");
+        }
     }
 
     #[test]

@@ -389,68 +389,6 @@ fn an_accepted_library_runs_and_a_header_that_it_spoils_is_refused_then() {
 }
 
 #[test]
-fn neighbours_come_along_into_a_private_folder() {
-    let shop = Workshop::new();
-    fs::create_dir(shop.path("deps")).expect("mkdir");
-    // A neighbour below, which has a neighbour of its own beside it.
-    let inner = shop.cc(
-        "libhotshoe_inner.so",
-        "int inner(void) { return 40; }",
-        &["-shared", "-fPIC"],
-    );
-    let outer = shop.cc(
-        "libhotshoe_outer.so",
-        "int inner(void); int outer(void) { return inner() + 2; }",
-        &[
-            "-shared",
-            "-fPIC",
-            "-L.",
-            "-l:libhotshoe_inner.so",
-            "-Wl,-rpath,$ORIGIN",
-        ],
-    );
-    let args = [
-        "-DANSWER=outer()",
-        "-L.",
-        "-l:libhotshoe_outer.so",
-        "-Wl,-rpath-link,.",
-        "-Wl,-rpath,$ORIGIN/deps",
-    ];
-    let path = shop.plugin("libuser.so", MANIFEST, &spoiled_entry(), &args);
-    for file in [inner, outer] {
-        fs::rename(
-            &file,
-            shop.path("deps").join(file.file_name().expect("a name")),
-        )
-        .expect("move");
-    }
-
-    let refusal =
-        verify(&path, &Policy::default()).expect_err("a copy in memory has no neighbours");
-    assert_eq!(refusal.code, RefusalCode::MissingDependency);
-    assert_eq!(
-        refusal.fix.as_deref(),
-        Some("set stage = \"directory\" for this plugin")
-    );
-
-    let stage = tempfile::tempdir().expect("tempdir");
-    let policy = Policy {
-        staging: Staging::Directory(stage.path().to_path_buf()),
-        ..Policy::default()
-    };
-    let verified = verify(&path, &policy).expect("neighbours come along");
-    // What is opened is the copy: the originals may go.
-    fs::remove_dir_all(shop.path("deps")).expect("remove");
-    fs::remove_file(&path).expect("remove");
-    assert_eq!(
-        load(verified, "user").expect_err("no header").code,
-        RefusalCode::NoEntry
-    );
-    let marks = fs::read_to_string(shop.marker()).expect("it ran");
-    assert!(marks.ends_with(" 42\n"), "{marks}");
-}
-
-#[test]
 fn a_refusal_leaves_no_folder_behind() {
     let shop = Workshop::new();
     let path = shop.spoiled("spoiled.so", MANIFEST);

@@ -5,7 +5,7 @@
 //! guesses the system loader's order of search.
 
 use super::{
-    Inspection, Policy, Refusal, RefusalCode, Staging, inspect, judge_platform, list,
+    Inspection, Policy, Refusal, RefusalCode, Staging, inspect, judge_platform, list, printable,
     printable_path,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 };
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     path::{Component, Path, PathBuf},
 };
 
@@ -74,6 +75,9 @@ impl Search<'_> {
     }
 
     fn settle(&mut self, name: &str, place: &Path, inspection: &Inspection) -> Result<(), Refusal> {
+        if !is_file_name(name) {
+            return Err(self.no_name(name));
+        }
         let own = Folders::of(inspection);
         for relative in &own.beside {
             let folder = self.root.join(place).join(relative);
@@ -93,6 +97,9 @@ impl Search<'_> {
         let normal = place
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        // Without what says nothing: where it is staged, each part is a name.
+        let named = |part: &Component<'_>| matches!(part, Component::Normal(_));
+        let place: PathBuf = place.components().filter(named).collect();
         let (Staging::Directory(_), true) = (&self.policy.staging, normal) else {
             return Err(self.out_of_reach(name, file, normal));
         };
@@ -112,8 +119,25 @@ impl Search<'_> {
             place: place.join(name),
             bytes: reading.bytes,
         });
-        self.open.push((place.to_path_buf(), inspection));
+        self.open.push((place, inspection));
         Ok(())
+    }
+
+    /// The loader follows what holds a separator as a path, and no file is called `..`.
+    fn no_name(&self, name: &str) -> Refusal {
+        let shown = printable(name.as_bytes());
+        let file = Path::new(name).file_name().and_then(OsStr::to_str);
+        let soname = file.map_or_else(|| "FILE".to_owned(), |file| printable(file.as_bytes()));
+        Refusal::new(
+            RefusalCode::MissingDependency,
+            self.library,
+            "names a library that it needs by a path, which leads elsewhere from each folder that a host is started in",
+            "the bare name of a library",
+            format!("`{shown}`"),
+        )
+        .fix(format!(
+            "its author links that library with -Wl,-soname,{soname} and the plugin with it anew"
+        ))
     }
 
     fn out_of_reach(&self, name: &str, file: &Path, normal: bool) -> Refusal {
@@ -162,6 +186,13 @@ impl Search<'_> {
         )
         .fix(format!("install the package that holds {name}"))
     }
+}
+
+/// Whether it names a file of a folder, and nothing above or below it.
+fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!(parts.next(), Some(Component::Normal(part)) if part == OsStr::new(name))
+        && parts.next().is_none()
 }
 
 /// Where a library says that its libraries are.
