@@ -63,7 +63,7 @@ pub struct LockedNeighbour {
 }
 
 impl LockedLibrary {
-    /// The record of a staged library.
+    /// The record of a staged library, its neighbours in the order of their names, as a lock holds them.
     #[must_use]
     pub fn of(name: &str, library: &str, subject: &Subject, staged: &Staged) -> Self {
         let neighbours = staged.neighbours_sha256().iter();
@@ -71,6 +71,8 @@ impl LockedLibrary {
             file: place.to_string_lossy().into_owned(),
             sha256: hex(sha256),
         });
+        let mut neighbours: Vec<LockedNeighbour> = neighbours.collect();
+        neighbours.sort();
         Self {
             name: name.to_owned(),
             library: library.to_owned(),
@@ -78,7 +80,7 @@ impl LockedLibrary {
             abi: subject.abi.clone(),
             size: subject.len_bytes,
             sha256: hex(&subject.sha256),
-            neighbours: neighbours.collect(),
+            neighbours,
         }
     }
 

@@ -93,6 +93,36 @@ fn other_bytes_are_a_mismatch_and_an_unknown_instance_is_none() {
     assert!(judge(&brings, by_config).is_err());
 }
 
+/// A library names what it needs in an order of its own; a lock holds it sorted.
+#[test]
+fn the_order_that_neighbours_are_found_in_is_none_of_the_lock_s_business() {
+    use crate::stage::{Neighbour, Staging, stage};
+    let folder = tempfile::tempdir().expect("tempdir");
+    let staging = Staging::Directory(folder.path().to_path_buf());
+    let neighbour = |name: &str| Neighbour {
+        place: name.into(),
+        bytes: name.into(),
+    };
+    let path = Path::new("liba.so");
+    let found = |neighbours: [&str; 2]| {
+        let staged = stage(path, b"abc", &neighbours.map(neighbour), &staging).expect("staged");
+        let subject = Subject {
+            name: "a".to_owned(),
+            version: "0.1.0".to_owned(),
+            abi: "1.0.0".to_owned(),
+            len_bytes: 3,
+            sha256: *staged.sha256(),
+        };
+        LockedLibrary::of("a", "./liba.so", &subject, &staged)
+    };
+    let lock = Lock::new(vec![found(["libz.so", "liba-dep.so"])]);
+    let lock = Lock::parse(lock.text().as_bytes()).expect("as it was written");
+    for order in [["libz.so", "liba-dep.so"], ["liba-dep.so", "libz.so"]] {
+        let judged = lock.judge(path, &found(order), Named::ByTheConfiguration);
+        assert_eq!(judged, Ok(true), "{order:?}");
+    }
+}
+
 /// A tampered library may call itself what the lock has never heard of; its path is still the same.
 #[test]
 fn a_library_that_names_itself_does_not_get_out_of_the_lock_by_another_name() {
