@@ -5,7 +5,10 @@
 
 use std::path::Path;
 #[cfg(unix)]
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Component, PathBuf},
+};
 
 /// Something that everybody on this machine may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub struct Exposed {
     pub mode: u32,
 }
 
-/// What of `path` everybody may change: the file itself, or the first such folder on the way to it, as the path says and as it
-/// is once links are followed. A sticky folder (`/tmp`) lets only a file's owner replace it, and on a file system that is mounted
+/// What of `path` everybody may change: the file itself, or the first folder on the way to it, through every link, in which they
+/// could put another in the place of what the path goes on with. A sticky folder (`/tmp`) lets only a file's owner replace it, and on a file system that is mounted
 /// read-only nobody changes anything. `None` also where nothing can be asked.
 #[must_use]
 pub fn exposed(path: &Path) -> Option<Exposed> {
@@ -32,26 +35,76 @@ pub fn exposed(path: &Path) -> Option<Exposed> {
     }
 }
 
-/// Every folder on the way to the file: as the path says, and as it is once links are followed.
-#[cfg(unix)]
-fn folders(path: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for way in [Some(crate::error::absolute(path)), path.canonicalize().ok()]
-        .into_iter()
-        .flatten()
+/// What of a folder that a library is looked for in everybody may change: to put a file there is enough, so that a sticky one is
+/// open as well, and one that is not there is as open as the nearest above it that is.
+pub(crate) fn exposed_folder(path: &Path) -> Option<Exposed> {
+    #[cfg(unix)]
+    return unix::exposed_folder(path);
+    #[cfg(not(unix))]
     {
-        for folder in way.ancestors().skip(1) {
-            if !folders.iter().any(|known| known == folder) {
-                folders.push(folder.to_path_buf());
+        let _ = path;
+        None
+    }
+}
+
+/// How a path is followed, name by name, as the kernel does: it need not exist.
+#[cfg(unix)]
+struct Way {
+    /// Each folder that a name is looked up in, those on the way of each link included.
+    folders: Vec<PathBuf>,
+    /// Where it leads; without links and dots as far as it exists.
+    end: PathBuf,
+}
+
+#[cfg(unix)]
+impl Way {
+    fn to(path: &Path) -> Self {
+        /// As many as Linux follows.
+        const LINKS_MAX: u32 = 40;
+        let mut links = 0;
+        let mut folders: Vec<PathBuf> = Vec::new();
+        let mut end = PathBuf::new();
+        // The names that are still to be looked up, the next one last.
+        let mut names = Vec::new();
+        let add = |names: &mut Vec<PathBuf>, path: &Path| {
+            names.extend(
+                path.components()
+                    .rev()
+                    .map(|part| PathBuf::from(part.as_os_str())),
+            );
+        };
+        add(&mut names, &crate::error::absolute(path));
+        while let Some(name) = names.pop() {
+            match name.components().next() {
+                Some(Component::ParentDir) => {
+                    // What has no link in it has its parent in front of it. Nothing is looked up by name here.
+                    end.pop();
+                }
+                Some(Component::Normal(_)) => {
+                    if !folders.contains(&end) {
+                        folders.push(end.clone());
+                    }
+                    let there = end.join(&name);
+                    match fs::read_link(&there) {
+                        Ok(_) if links == LINKS_MAX => break,
+                        Ok(target) => {
+                            links += 1;
+                            add(&mut names, &target);
+                        }
+                        Err(_) => end = there,
+                    }
+                }
+                // The root, which replaces what came before it; a dot changes nothing.
+                _ => end.push(&name),
             }
         }
+        Self { folders, end }
     }
-    folders
 }
 
 #[cfg(unix)]
 mod unix {
-    use super::{Exposed, Path, folders};
+    use super::{Exposed, Path, Way};
     use crate::error::{absolute, printable_path};
     use rustix::fs::{StatVfsMountFlags, statvfs};
     use std::{fs, os::unix::fs::MetadataExt as _};
@@ -65,7 +118,22 @@ mod unix {
         if let Some(mode) = file.filter(|_| is_writable(path)) {
             return Some(found(path, mode, false));
         }
-        folders(path).iter().find_map(|folder| {
+        crossed(&Way::to(path))
+    }
+
+    pub(super) fn exposed_folder(path: &Path) -> Option<Exposed> {
+        let way = Way::to(path);
+        let (there, mode) = way
+            .end
+            .ancestors()
+            .find_map(|folder| Some((folder, mode_of(folder)?)))?;
+        let open = mode & OTHERS_WRITE != 0 && is_writable(there);
+        open.then(|| found(there, mode, true))
+            .or_else(|| crossed(&way))
+    }
+
+    fn crossed(way: &Way) -> Option<Exposed> {
+        way.folders.iter().find_map(|folder| {
             let mode = mode_of(folder)?;
             let open = mode & OTHERS_WRITE != 0 && mode & STICKY == 0;
             (open && is_writable(folder)).then(|| found(folder, mode, true))
@@ -95,7 +163,7 @@ mod unix {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_file_counts_and_each_folder_on_both_ways_to_it() {
@@ -105,9 +173,6 @@ mod tests {
         let (path, link) = (below.join("file"), folder.path().join("link"));
         fs::write(&path, b"x").expect("write");
         std::os::unix::fs::symlink(&path, &link).expect("symlink");
-        let chmod = |path: &Path, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod")
-        };
         for (file_mode, folder_mode, what) in [
             (0o644, 0o755, None),
             (0o664, 0o775, None),
@@ -124,6 +189,81 @@ mod tests {
             }
         }
         assert_eq!(exposed(&folder.path().join("none")), None);
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    /// What leads from one link to the next is as much the way as where the first lies and the last leads.
+    #[test]
+    fn a_folder_in_the_middle_of_a_chain_of_links_counts() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["plugins", "middle", "safe"] {
+            fs::create_dir(at(name)).expect("mkdir");
+        }
+        fs::write(at("safe/libreal.so"), b"x").expect("write");
+        symlink("../safe/libreal.so", at("middle/mid.so")).expect("symlink");
+        symlink("../middle/mid.so", at("plugins/libp.so")).expect("symlink");
+        // And through a link to a folder.
+        symlink("middle", at("folder")).expect("symlink");
+        let ways = [
+            at("plugins/libp.so"),
+            at("folder/mid.so"),
+            at("plugins/../middle/mid.so"),
+        ];
+        for way in &ways {
+            assert_eq!(exposed(way), None, "{}", way.display());
+        }
+        chmod(&at("middle"), 0o777);
+        let middle = at("middle").canonicalize().expect("there");
+        for way in &ways {
+            let found = exposed(way).expect("everybody may change the second link");
+            assert_eq!(
+                found.shown,
+                middle.display().to_string(),
+                "{}",
+                way.display()
+            );
+        }
+        symlink("loop", at("loop")).expect("symlink");
+        assert_eq!(exposed(&at("loop")), None);
+    }
+
+    /// Whoever may write to a folder cannot change what is above it.
+    #[test]
+    fn a_folder_that_a_path_only_climbs_out_of_does_not_count() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["open", "cfg"] {
+            fs::create_dir(at(name)).expect("mkdir");
+        }
+        fs::write(at("cfg/hotshoe.toml"), b"x").expect("write");
+        chmod(&at("open"), 0o777);
+        assert_eq!(exposed(&at("open/../cfg/hotshoe.toml")), None);
+        assert!(exposed(&at("cfg/../open/hotshoe.toml")).is_some());
+    }
+
+    #[test]
+    fn a_folder_to_look_in_is_open_where_a_file_can_be_put() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("there")).expect("mkdir");
+        for name in [
+            "there",
+            "there/gone/gone",
+            "there/stage/..",
+            "there/stage/../gone",
+        ] {
+            for (mode, open) in [(0o755, false), (0o777, true), (0o1777, true)] {
+                chmod(&at("there"), mode);
+                let found = exposed_folder(&at(name));
+                assert_eq!(found.is_some(), open, "{name} in {mode:o}");
+            }
+        }
+        assert_eq!(exposed_folder(&at("gone")), None);
     }
 
     /// A folder for all in a mount that nobody can write to, as a container gets its configuration. Runs itself again in a mount

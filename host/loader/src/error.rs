@@ -120,11 +120,13 @@ codes! {
     /// Build it on the oldest system it shall run on, or upgrade.
     GlibcTooNew = "glibc-too-new", Environment;
     /// It needs another library, or a symbol of one, that this machine does not have; or it looks for neighbours through
-    /// `$ORIGIN`, which a copy in memory has not; or it names what it needs by a path instead of a name.
+    /// `$ORIGIN`, which a copy in memory has not; or it names what it needs by a path instead of a name; or
+    /// it looks for it (RPATH, RUNPATH) in whatever folder the host works in.
     ///
-    /// Install the library, or say `stage = "directory"`; a path instead of a name is for its author to mend.
+    /// Install the library, or say `stage = "directory"`; how it was linked is for its author to mend.
     MissingDependency = "missing-dependency", Environment;
-    /// Everybody on this machine may change the file, or a folder on its path: whoever does runs code as the host.
+    /// Everybody on this machine may change the file, or a folder on its path, or one that it looks for libraries in: whoever
+    /// does runs code as the host.
     ///
     /// Take the right away with `chmod o-w`, or say `allow_writable = true`.
     WritableByOthers = "writable-by-others", Environment;
@@ -262,6 +264,16 @@ pub(crate) fn printable_path(path: &Path) -> String {
     escape(&path.to_string_lossy(), usize::MAX)
 }
 
+/// A path as an argument of a shell's command: quoted where it holds more than a shell leaves as it is.
+pub(crate) fn argument(path: &Path) -> String {
+    let text = printable_path(path);
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// A path need not be UTF-8; a report that fails for it would hide the refusal.
 fn lossy<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(&path.to_string_lossy())
@@ -366,6 +378,18 @@ mod tests {
             assert!(code.docs().len() > 60, "{code} says too little");
         }
         assert_eq!(seen.len(), 24);
+    }
+
+    #[test]
+    fn an_argument_is_quoted_where_a_shell_would_take_it_apart() {
+        for (path, text) in [
+            ("/opt/lib_a-1.0.so", "/opt/lib_a-1.0.so"),
+            ("/my plugins/a.so", "'/my plugins/a.so'"),
+            ("it's $HOME", "'it'\\''s $HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(argument(Path::new(path)), text);
+        }
     }
 
     #[test]

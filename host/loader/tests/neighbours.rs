@@ -10,7 +10,7 @@ mod workshop;
 use hotshoe_loader::{Policy, Refusal, RefusalCode, Staging, load, verify};
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 use workshop::{MANIFEST, Workshop, spoiled_entry};
@@ -145,6 +145,101 @@ fn a_neighbour_s_name_leads_to_no_place_outside_of_the_stage() {
         before,
         "a refused library wrote a file"
     );
+}
+
+/// A library of the name that everybody links, wherever the host is started: the loader would take it from there.
+#[test]
+fn what_the_loader_would_look_for_in_the_working_folder_is_refused() {
+    let shop = Workshop::new();
+    // Without a soname the linker keeps the path that it was given.
+    shop.cc("libdep.so", "int dep(void) { return 1; }", &SHARED);
+    let stage = shop.path("stage");
+    fs::create_dir(&stage).expect("mkdir");
+    let check = |name: &str, link: &[&str], found: &str, fix: &str| {
+        let path = user(&shop, name, link);
+        for policy in [Policy::default(), below(&stage)] {
+            let refusal = refused(&path, &policy);
+            assert_eq!(refusal.code, RefusalCode::MissingDependency, "{refusal:?}");
+            assert_eq!(&*refusal.found, found);
+            let said = refusal.fix.expect("a fix");
+            assert!(said.contains(fix), "{said}");
+        }
+    };
+    let soname = "-Wl,-soname,libdep.so";
+    check("path.so", &["./libdep.so"], "`./libdep.so`", soname);
+    // What is loaded before the library's own symbols count, and what a variable of the loader's may make a path of.
+    let spared = ["-Wl,--unresolved-symbols=ignore-all"];
+    check(
+        "filter.so",
+        &[spared[0], "-Wl,-F,./libdep.so"],
+        "`./libdep.so`",
+        soname,
+    );
+    check(
+        "auxiliary.so",
+        &[spared[0], "-Wl,-f,./libdep.so"],
+        "`./libdep.so`",
+        soname,
+    );
+    check(
+        "variable.so",
+        &[spared[0], "-Wl,-F,$LIB"],
+        "`$LIB`",
+        "-Wl,-soname,",
+    );
+
+    let beside = ["-L.", "-l:libdep.so"];
+    let set = "patchelf --set-rpath '$ORIGIN' ";
+    let empty = "an empty element, which is the folder that the host works in";
+    for (index, (path, found)) in [
+        ("$ORIGIN:", empty),
+        (":/usr/lib", empty),
+        ("/usr/lib::$ORIGIN", empty),
+        ("lib", "`lib`"),
+        (".:$ORIGIN", "`.`"),
+        ("$ORIGINAL/lib", "`$ORIGINAL/lib`"),
+        ("$LIB", "`$LIB`"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for tags in ["--enable-new-dtags", "--disable-new-dtags"] {
+            let rpath = format!("-Wl,{tags},-rpath,{path}");
+            let link = [&beside[..], &[&*rpath]].concat();
+            check(&format!("relative{index}.so"), &link, found, set);
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_everybody_may_put_a_library_in_is_as_open_as_the_plugin_s_own() {
+    let shop = Workshop::new();
+    shop.cc("libdep.so", "int dep(void) { return 1; }", &SHARED);
+    let (open, stage) = (shop.path("open"), shop.path("open/stage"));
+    fs::create_dir_all(&stage).expect("mkdir");
+    let linked = |name: &str, rpath: &str| {
+        let rpath = format!("-Wl,-rpath,{rpath}");
+        user(&shop, name, &["-L.", "-l:libdep.so", &rpath])
+    };
+    let there = linked("there.so", &format!("$ORIGIN:{}", open.display()));
+    let gone = linked("gone.so", &format!("$ORIGIN:{}/build/lib", open.display()));
+    // From the copy's folder it leads out of the one that copies are made in.
+    let climbs = linked("climbs.so", "$ORIGIN:$ORIGIN/../../lib");
+    for path in [&there, &gone, &climbs] {
+        verify(path, &below(&stage)).expect("nobody else may write there");
+    }
+    // Sticky: nobody may replace what is there, and everybody may add what is not.
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).expect("chmod");
+    for path in [&there, &gone, &climbs] {
+        let refusal = refused(path, &below(&stage));
+        assert_eq!(refusal.code, RefusalCode::WritableByOthers, "{refusal:?}");
+        assert_eq!(&*refusal.found, format!("mode 1777 on {}", open.display()));
+        let allowed = Policy {
+            allow_writable: true,
+            ..below(&stage)
+        };
+        verify(path, &allowed).expect("the operator says so");
+    }
 }
 
 /// Every path below a folder.

@@ -371,7 +371,12 @@ impl<'data, E: FileHeader<Endian = Endianness>> Image<'data, E> {
             texts(tag).flat_map(|text| text.split(':').map(str::to_owned).collect::<Vec<_>>())
         };
         inspection.soname = texts(elf::DT_SONAME).next();
-        inspection.needed = texts(elf::DT_NEEDED).take(NEEDED_MAX).collect();
+        // Libraries whose symbols come before its own are loaded with it as well.
+        inspection.needed = [elf::DT_NEEDED, elf::DT_FILTER, elf::DT_AUXILIARY]
+            .into_iter()
+            .flat_map(texts)
+            .take(NEEDED_MAX)
+            .collect();
         inspection.rpath = paths(elf::DT_RPATH).take(NEEDED_MAX).collect();
         inspection.runpath = paths(elf::DT_RUNPATH).take(NEEDED_MAX).collect();
         inspection.uses_origin = (inspection.rpath.iter().chain(&inspection.runpath))

@@ -9,7 +9,8 @@ use super::{
     printable_path,
 };
 use crate::{
-    error::absolute,
+    access::{Exposed, exposed_folder},
+    error::{absolute, argument},
     inspect::Platform,
     machine::Libraries,
     stage::Neighbour,
@@ -30,7 +31,7 @@ pub(super) fn resolve(
     inspection: &Inspection,
     policy: &Policy,
 ) -> Result<Vec<Neighbour>, Refusal> {
-    if Platform::host().format != "elf" || inspection.needed.is_empty() {
+    if Platform::host().format != "elf" {
         return Ok(Vec::new());
     }
     let machine = Libraries::of_this_machine();
@@ -65,6 +66,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&mut self) -> Result<(), Refusal> {
         while let Some((place, inspection)) = self.open.pop() {
+            self.judge_folders(&place, &inspection)?;
             for name in &inspection.needed {
                 if self.seen.insert(name.clone()) {
                     self.settle(name, &place, &inspection)?;
@@ -74,19 +76,59 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// The folders that a library names, for itself and for what it brings along: nobody else may put a library there.
+    fn judge_folders(&self, place: &Path, inspection: &Inspection) -> Result<(), Refusal> {
+        for list in [&inspection.rpath, &inspection.runpath] {
+            // The loader skips a list without a character in it, and none of its elements.
+            if matches!(&list[..], [only] if only.is_empty()) {
+                continue;
+            }
+            for element in list {
+                let folder = match Folder::of(element) {
+                    Some(Folder::Elsewhere(folder)) => folder,
+                    Some(Folder::Beside(relative)) => match self.outside(place, &relative) {
+                        Some(folder) => folder,
+                        None => continue,
+                    },
+                    None => return Err(self.anywhere(element)),
+                };
+                if let Some(exposed) =
+                    exposed_folder(&folder).filter(|_| !self.policy.allow_writable)
+                {
+                    return Err(self.open_to_all(element, &exposed));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the copy looks instead of beside the library, if that is not in its own folder.
+    fn outside(&self, place: &Path, relative: &Path) -> Option<PathBuf> {
+        let Staging::Directory(parent) = &self.policy.staging else {
+            return None;
+        };
+        let climbs = (relative.components()).any(|part| part == Component::ParentDir);
+        climbs.then(|| parent.join("stage").join(place).join(relative))
+    }
+
     fn settle(&mut self, name: &str, place: &Path, inspection: &Inspection) -> Result<(), Refusal> {
         if !is_file_name(name) {
             return Err(self.no_name(name));
         }
-        let own = Folders::of(inspection);
-        for relative in &own.beside {
-            let folder = self.root.join(place).join(relative);
-            let file = folder.join(name);
-            if file.is_file() {
-                return self.take(name, &place.join(relative), &file);
+        let own = own_folders(inspection);
+        for folder in &own {
+            match folder {
+                Folder::Beside(relative) => {
+                    let file = self.root.join(place).join(relative).join(name);
+                    if file.is_file() {
+                        return self.take(name, &place.join(relative), &file);
+                    }
+                }
+                Folder::Elsewhere(folder) if folder.join(name).exists() => return Ok(()),
+                Folder::Elsewhere(_) => {}
             }
         }
-        if self.machine.has(name, &own.elsewhere) {
+        if self.machine.has(name) {
             return Ok(());
         }
         Err(self.missing(name, &own, place))
@@ -123,7 +165,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The loader follows what holds a separator as a path, and no file is called `..`.
+    /// The loader follows what holds a separator as a path, after it put in what a variable (`$LIB`) stands for; and no file is
+    /// called `..`.
     fn no_name(&self, name: &str) -> Refusal {
         let shown = printable(name.as_bytes());
         let file = Path::new(name).file_name().and_then(OsStr::to_str);
@@ -137,6 +180,40 @@ impl Search<'_> {
         )
         .fix(format!(
             "its author links that library with -Wl,-soname,{soname} and the plugin with it anew"
+        ))
+    }
+
+    fn anywhere(&self, element: &str) -> Refusal {
+        let element = match element.is_empty() {
+            true => "an empty element, which is the folder that the host works in".to_owned(),
+            false => format!("`{}`", printable(element.as_bytes())),
+        };
+        Refusal::new(
+            RefusalCode::MissingDependency,
+            self.library,
+            "looks for libraries in a folder that is another one for each folder that a host is started in",
+            "RPATH and RUNPATH with elements that begin with / or $ORIGIN",
+            element,
+        )
+        .fix(format!(
+            "patchelf --set-rpath '$ORIGIN' {}, or link it anew with -Wl,-rpath,'$ORIGIN' and no colon at either end",
+            argument(self.library)
+        ))
+    }
+
+    fn open_to_all(&self, element: &str, exposed: &Exposed) -> Refusal {
+        let Exposed { shown, mode, .. } = exposed;
+        let element = printable(element.as_bytes());
+        Refusal::new(
+            RefusalCode::WritableByOthers,
+            self.library,
+            format!("looks for libraries in {element}, where everybody on this machine may put one"),
+            "no write permission for others",
+            format!("mode {mode:04o} on {shown}"),
+        )
+        .fix(format!(
+            "take that folder out of it: patchelf --set-rpath '$ORIGIN' {}, or set allow_writable = true for this plugin",
+            argument(self.library)
         ))
     }
 
@@ -158,17 +235,12 @@ impl Search<'_> {
         }
     }
 
-    fn missing(&self, name: &str, own: &Folders, place: &Path) -> Refusal {
-        let mut places: Vec<String> = own
-            .elsewhere
-            .iter()
-            .map(|folder| printable_path(folder))
-            .collect();
-        places.extend(
-            own.beside
-                .iter()
-                .map(|relative| printable_path(&self.root.join(place).join(relative))),
-        );
+    fn missing(&self, name: &str, own: &[Folder], place: &Path) -> Refusal {
+        let shown = |folder: &Folder| match folder {
+            Folder::Elsewhere(folder) => printable_path(folder),
+            Folder::Beside(relative) => printable_path(&self.root.join(place).join(relative)),
+        };
+        let places: Vec<String> = own.iter().map(shown).collect();
         let found = if places.is_empty() {
             "neither in the loader's cache nor in its default folders".to_owned()
         } else {
@@ -192,41 +264,42 @@ impl Search<'_> {
 fn is_file_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!(parts.next(), Some(Component::Normal(part)) if part == OsStr::new(name))
+        && !name.contains('$')
         && parts.next().is_none()
 }
 
-/// Where a library says that its libraries are.
-struct Folders {
-    /// Relative to its own folder.
-    beside: Vec<PathBuf>,
-    elsewhere: Vec<PathBuf>,
+/// The folders that a library's own needs are looked for in, in their order.
+fn own_folders(inspection: &Inspection) -> Vec<Folder> {
+    // DT_RPATH counts only where there is no DT_RUNPATH.
+    let list = match inspection.runpath.is_empty() {
+        true => &inspection.rpath,
+        false => &inspection.runpath,
+    };
+    list.iter()
+        .filter_map(|element| Folder::of(element))
+        .collect()
 }
 
-impl Folders {
-    fn of(inspection: &Inspection) -> Self {
-        // DT_RPATH counts only where there is no DT_RUNPATH.
-        let paths = if inspection.runpath.is_empty() {
-            &inspection.rpath
-        } else {
-            &inspection.runpath
-        };
-        let mut folders = Self {
-            beside: Vec::new(),
-            elsewhere: Vec::new(),
-        };
-        for path in paths {
-            let rest = path
-                .strip_prefix("$ORIGIN")
-                .or_else(|| path.strip_prefix("${ORIGIN}"));
-            match rest {
-                Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                    folders.beside.push(rest.trim_start_matches('/').into());
-                }
-                // Other variables ($LIB, $PLATFORM) are the loader's; a folder of that very name is not there.
-                _ if path.starts_with('/') => folders.elsewhere.push(path.into()),
-                _ => {}
+/// Where a library says that its libraries are.
+enum Folder {
+    /// Relative to its own folder.
+    Beside(PathBuf),
+    Elsewhere(PathBuf),
+}
+
+impl Folder {
+    /// `None`: the loader would start in whatever folder the host works in.
+    fn of(element: &str) -> Option<Self> {
+        let rest = element
+            .strip_prefix("$ORIGIN")
+            .or_else(|| element.strip_prefix("${ORIGIN}"));
+        match rest {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                Some(Self::Beside(rest.trim_start_matches('/').into()))
             }
+            // Other variables ($LIB, $PLATFORM) are the loader's; a folder of that very name is not there.
+            _ if element.starts_with('/') => Some(Self::Elsewhere(element.into())),
+            _ => None,
         }
-        folders
     }
 }
