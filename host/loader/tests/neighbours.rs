@@ -105,6 +105,113 @@ fn neighbours_come_along_into_a_private_folder() {
     assert!(marks.ends_with(" 42\n"), "{marks}");
 }
 
+/// Copies a file of the workshop to another place in it.
+fn moved(shop: &Workshop, from: &str, to: &str) {
+    fs::rename(shop.path(from), shop.path(to)).expect("move");
+}
+
+/// The places that neighbours are staged in, in the order that they were found.
+fn places(path: &Path, stage: &Path) -> Vec<String> {
+    let verified = verify(path, &below(stage)).expect("neighbours come along");
+    let neighbours = verified.staged.neighbours_sha256().iter();
+    neighbours
+        .map(|(place, _)| place.display().to_string())
+        .collect()
+}
+
+/// Of two libraries of one name the loader takes that which is needed nearest to the plugin.
+#[test]
+fn neighbours_are_looked_for_in_the_loader_s_order() {
+    let shop = Workshop::new();
+    for folder in ["deep", "near", "stage"] {
+        fs::create_dir(shop.path(folder)).expect("mkdir");
+    }
+    // The plugin needs `first` and `last`; `dep` is needed by what `last` needs, and by `first`, each with a folder of its own.
+    shop.cc("libdep.so", "int dep(void) { return 1; }", &SHARED);
+    let link = |name: &str, source: &str, needs: &[&str], rpath: &str| {
+        let rpath = format!("-Wl,-rpath,{rpath}");
+        let needs: Vec<String> = needs.iter().map(|name| format!("-l:{name}")).collect();
+        let mut args = vec![
+            "-shared",
+            "-fPIC",
+            "-Wl,--no-as-needed",
+            "-L.",
+            "-Wl,-rpath-link,.",
+            &*rpath,
+        ];
+        args.extend(needs.iter().map(String::as_str));
+        shop.cc(name, source, &args);
+    };
+    link("libinner.so", "int inner;", &["libdep.so"], "$ORIGIN/deep");
+    link("liblast.so", "int last;", &["libinner.so"], "$ORIGIN");
+    link("libfirst.so", "int first;", &["libdep.so"], "$ORIGIN/near");
+    let args = [
+        "-Wl,--no-as-needed",
+        "-L.",
+        "-Wl,-rpath-link,.",
+        "-Wl,-rpath,$ORIGIN",
+        "-l:libfirst.so",
+        "-l:liblast.so",
+    ];
+    let path = shop.plugin("libuser.so", MANIFEST, &spoiled_entry(), &args);
+    fs::copy(shop.path("libdep.so"), shop.path("deep/libdep.so")).expect("copy");
+    moved(&shop, "libdep.so", "near/libdep.so");
+    assert_eq!(
+        places(&path, &shop.path("stage")),
+        ["libfirst.so", "liblast.so", "near/libdep.so", "libinner.so"]
+    );
+}
+
+#[test]
+fn a_neighbour_inherits_the_folders_of_what_it_was_loaded_for() {
+    let shop = Workshop::new();
+    for folder in ["deps", "stage"] {
+        fs::create_dir(shop.path(folder)).expect("mkdir");
+    }
+    shop.cc("libinner.so", "int inner(void) { return 40; }", &SHARED);
+    let link = |tags: &[&str]| {
+        let source = "int inner(void); int dep(void) { return inner() + 2; }";
+        let args = [&SHARED[..], &["-L.", "-l:libinner.so"], tags].concat();
+        shop.cc("deps/libdep.so", source, &args);
+    };
+    let rpath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/deps";
+    let args = [
+        "-DANSWER=dep()",
+        "-Ldeps",
+        "-l:libdep.so",
+        "-Wl,-rpath-link,.",
+        rpath,
+    ];
+    link(&["-Wl,--enable-new-dtags,-rpath,$ORIGIN/none"]);
+    let path = shop.plugin(
+        "libuser.so",
+        MANIFEST,
+        &format!("int dep(void);{}", spoiled_entry()),
+        &args,
+    );
+    moved(&shop, "libinner.so", "deps/libinner.so");
+    let stage = shop.path("stage");
+    // One that has folders of its own, in the newer tag, inherits none.
+    let refusal = refused(&path, &below(&stage));
+    assert_eq!(refusal.code, RefusalCode::MissingDependency, "{refusal:?}");
+
+    moved(&shop, "deps/libinner.so", "libinner.so");
+    link(&[]);
+    moved(&shop, "libinner.so", "deps/libinner.so");
+    assert_eq!(
+        places(&path, &stage),
+        ["deps/libdep.so", "deps/libinner.so"]
+    );
+    // The loader finds it as well.
+    let verified = verify(&path, &below(&stage)).expect("neighbours come along");
+    assert_eq!(
+        load(verified, "user").expect_err("no header").code,
+        RefusalCode::NoEntry
+    );
+    let marks = fs::read_to_string(shop.marker()).expect("it ran");
+    assert!(marks.ends_with(" 42\n"), "{marks}");
+}
+
 /// A needed library may be named by a path: followed through a link, it would be copied to wherever that leads from the folder
 /// that the plugin is staged in.
 #[test]

@@ -17,7 +17,7 @@ use crate::{
     verify::{Machine, read, refuse_fault},
 };
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     ffi::OsStr,
     path::{Component, Path, PathBuf},
 };
@@ -44,7 +44,11 @@ pub(super) fn resolve(
         root: folder.to_path_buf(),
         seen: HashSet::new(),
         neighbours: Vec::new(),
-        open: vec![(PathBuf::new(), inspection.clone())],
+        open: VecDeque::from([Open {
+            place: PathBuf::new(),
+            inspection: inspection.clone(),
+            inherited: Vec::new(),
+        }]),
     };
     search.run()?;
     Ok(search.neighbours)
@@ -59,17 +63,27 @@ struct Search<'a> {
     /// Names that are settled: the loader takes the first library of a name for all who need it.
     seen: HashSet<String>,
     neighbours: Vec<Neighbour>,
-    /// Libraries whose needs are still to be looked at, each with its folder relative to `root`.
-    open: Vec<(PathBuf, Inspection)>,
+    /// Libraries whose needs are still to be looked at, in the loader's order: those of one before those of what it needs.
+    open: VecDeque<Open>,
+}
+
+/// A library whose needs are still to be looked at.
+struct Open {
+    /// Its folder, relative to the plugin's.
+    place: PathBuf,
+    inspection: Inspection,
+    /// The DT_RPATH of what it was loaded for, nearest first.
+    inherited: Vec<Folder>,
 }
 
 impl Search<'_> {
     fn run(&mut self) -> Result<(), Refusal> {
-        while let Some((place, inspection)) = self.open.pop() {
-            self.judge_folders(&place, &inspection)?;
-            for name in &inspection.needed {
+        while let Some(open) = self.open.pop_front() {
+            self.judge_folders(&open)?;
+            let (own, inherited) = open.folders();
+            for name in &open.inspection.needed {
                 if self.seen.insert(name.clone()) {
-                    self.settle(name, &place, &inspection)?;
+                    self.settle(name, &own, &inherited)?;
                 }
             }
         }
@@ -77,16 +91,16 @@ impl Search<'_> {
     }
 
     /// The folders that a library names, for itself and for what it brings along: nobody else may put a library there.
-    fn judge_folders(&self, place: &Path, inspection: &Inspection) -> Result<(), Refusal> {
-        for list in [&inspection.rpath, &inspection.runpath] {
+    fn judge_folders(&self, open: &Open) -> Result<(), Refusal> {
+        for list in [&open.inspection.rpath, &open.inspection.runpath] {
             // The loader skips a list without a character in it, and none of its elements.
             if matches!(&list[..], [only] if only.is_empty()) {
                 continue;
             }
             for element in list {
-                let folder = match Folder::of(element) {
+                let folder = match Folder::of(element, &open.place) {
                     Some(Folder::Elsewhere(folder)) => folder,
-                    Some(Folder::Beside(relative)) => match self.outside(place, &relative) {
+                    Some(Folder::Beside(place)) => match self.outside(&place) {
                         Some(folder) => folder,
                         None => continue,
                     },
@@ -103,25 +117,24 @@ impl Search<'_> {
     }
 
     /// Where the copy looks instead of beside the library, if that is not in its own folder.
-    fn outside(&self, place: &Path, relative: &Path) -> Option<PathBuf> {
+    fn outside(&self, place: &Path) -> Option<PathBuf> {
         let Staging::Directory(parent) = &self.policy.staging else {
             return None;
         };
-        let climbs = (relative.components()).any(|part| part == Component::ParentDir);
-        climbs.then(|| parent.join("stage").join(place).join(relative))
+        let climbs = (place.components()).any(|part| part == Component::ParentDir);
+        climbs.then(|| parent.join("stage").join(place))
     }
 
-    fn settle(&mut self, name: &str, place: &Path, inspection: &Inspection) -> Result<(), Refusal> {
+    fn settle(&mut self, name: &str, own: &[Folder], inherited: &[Folder]) -> Result<(), Refusal> {
         if !is_file_name(name) {
             return Err(self.no_name(name));
         }
-        let own = own_folders(inspection);
-        for folder in &own {
+        for folder in own {
             match folder {
-                Folder::Beside(relative) => {
-                    let file = self.root.join(place).join(relative).join(name);
+                Folder::Beside(place) => {
+                    let file = self.root.join(place).join(name);
                     if file.is_file() {
-                        return self.take(name, &place.join(relative), &file);
+                        return self.take(name, place, &file, inherited);
                     }
                 }
                 Folder::Elsewhere(folder) if folder.join(name).exists() => return Ok(()),
@@ -131,11 +144,17 @@ impl Search<'_> {
         if self.machine.has(name) {
             return Ok(());
         }
-        Err(self.missing(name, &own, place))
+        Err(self.missing(name, own))
     }
 
     /// A neighbour: comes along, or there is no way to take it along.
-    fn take(&mut self, name: &str, place: &Path, file: &Path) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        name: &str,
+        place: &Path,
+        file: &Path,
+        inherited: &[Folder],
+    ) -> Result<(), Refusal> {
         let normal = place
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -161,7 +180,11 @@ impl Search<'_> {
             place: place.join(name),
             bytes: reading.bytes,
         });
-        self.open.push((place, inspection));
+        self.open.push_back(Open {
+            place,
+            inspection,
+            inherited: inherited.to_vec(),
+        });
         Ok(())
     }
 
@@ -235,10 +258,10 @@ impl Search<'_> {
         }
     }
 
-    fn missing(&self, name: &str, own: &[Folder], place: &Path) -> Refusal {
+    fn missing(&self, name: &str, own: &[Folder]) -> Refusal {
         let shown = |folder: &Folder| match folder {
             Folder::Elsewhere(folder) => printable_path(folder),
-            Folder::Beside(relative) => printable_path(&self.root.join(place).join(relative)),
+            Folder::Beside(place) => printable_path(&self.root.join(place)),
         };
         let places: Vec<String> = own.iter().map(shown).collect();
         let found = if places.is_empty() {
@@ -268,34 +291,41 @@ fn is_file_name(name: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// The folders that a library's own needs are looked for in, in their order.
-fn own_folders(inspection: &Inspection) -> Vec<Folder> {
-    // DT_RPATH counts only where there is no DT_RUNPATH.
-    let list = match inspection.runpath.is_empty() {
-        true => &inspection.rpath,
-        false => &inspection.runpath,
-    };
-    list.iter()
-        .filter_map(|element| Folder::of(element))
-        .collect()
+impl Open {
+    /// Where its needs are looked for, and what those that are found inherit of that; both in their order.
+    fn folders(&self) -> (Vec<Folder>, Vec<Folder>) {
+        let of = |list: &[String]| -> Vec<Folder> {
+            list.iter()
+                .filter_map(|element| Folder::of(element, &self.place))
+                .collect()
+        };
+        let inherited = [of(&self.inspection.rpath), self.inherited.clone()].concat();
+        // DT_RPATH counts only where there is no DT_RUNPATH, and is all that is handed down.
+        let own = match &self.inspection.runpath[..] {
+            [] => inherited.clone(),
+            list => of(list),
+        };
+        (own, inherited)
+    }
 }
 
 /// Where a library says that its libraries are.
+#[derive(Clone)]
 enum Folder {
-    /// Relative to its own folder.
+    /// Relative to the plugin's folder.
     Beside(PathBuf),
     Elsewhere(PathBuf),
 }
 
 impl Folder {
-    /// `None`: the loader would start in whatever folder the host works in.
-    fn of(element: &str) -> Option<Self> {
+    /// What a library in this place means by an element. `None`: whatever folder the host works in.
+    fn of(element: &str, place: &Path) -> Option<Self> {
         let rest = element
             .strip_prefix("$ORIGIN")
             .or_else(|| element.strip_prefix("${ORIGIN}"));
         match rest {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                Some(Self::Beside(rest.trim_start_matches('/').into()))
+                Some(Self::Beside(place.join(rest.trim_start_matches('/'))))
             }
             // Other variables ($LIB, $PLATFORM) are the loader's; a folder of that very name is not there.
             _ if element.starts_with('/') => Some(Self::Elsewhere(element.into())),
