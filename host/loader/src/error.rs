@@ -121,9 +121,11 @@ codes! {
     GlibcTooNew = "glibc-too-new", Environment;
     /// It needs another library, or a symbol of one, that this machine does not have; or it looks for neighbours through
     /// `$ORIGIN`, which a copy in memory has not; or it names what it needs by a path instead of a name; or
-    /// it looks for it (RPATH, RUNPATH) in whatever folder the host works in.
+    /// it looks for it (RPATH, RUNPATH) in whatever folder the host works in; or another plugin of the same process has another
+    /// library of that name.
     ///
-    /// Install the library, or say `stage = "directory"`; how it was linked is for its author to mend.
+    /// Install the library, or say `stage = "directory"`; how it was linked is for its author to mend. Of two plugins that do
+    /// not fit into one process one needs `isolation = "process"`.
     MissingDependency = "missing-dependency", Environment;
     /// Everybody on this machine may change the file, or a folder on its path, or one that it looks for libraries in: whoever
     /// does runs code as the host.

@@ -77,6 +77,7 @@ pub fn load(verified: Verified, instance: &str) -> Result<Library, Refusal> {
         inspection,
         warnings,
         staged,
+        names: _,
     } = verified;
     let staged_path = staged.path();
     let header = match open(&staged_path, &manifest.symbol) {

@@ -66,4 +66,4 @@ pub use signature::{
 };
 pub use small::{Misread, hex, read_small};
 pub use stage::{Staged, Staging};
-pub use verify::{Policy, Verified, look, subject, verify, verify_all};
+pub use verify::{Clash, Policy, Verified, look, subject, verify, verify_all};

@@ -74,6 +74,11 @@ fn mapped_files() -> Vec<PathBuf> {
     files
 }
 
+/// Whether a library of that file name is loaded already.
+pub(crate) fn in_this_process(name: &str) -> bool {
+    (mapped_files().iter()).any(|path| path.file_name() == Some(OsStr::new(name)))
+}
+
 /// Where a library's needs are looked for, apart from what the library itself names.
 pub(crate) struct Libraries {
     folders: Vec<PathBuf>,

@@ -4,6 +4,7 @@
 //! nothing runs the library, and a file that is no library is not read to its end. The judgement itself is a pure function
 //! of the inspection, the policy and the machine.
 
+mod names;
 mod needs;
 mod read;
 #[cfg(target_os = "linux")]
@@ -22,6 +23,7 @@ use hotshoe_abi::{
     ABI_MAJOR, ABI_VERSION,
     abi_stable::library::{AbiHeader, LibHeader},
 };
+pub use names::Clash;
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -67,6 +69,8 @@ pub struct Verified {
     pub warnings: Vec<String>,
     /// The copy that will be opened.
     pub staged: Staged,
+    /// What the system's loader joins by name.
+    pub(crate) names: names::Names,
 }
 
 impl Verified {
@@ -115,9 +119,10 @@ pub fn verify(path: &Path, policy: &Policy) -> Result<Verified, Refusal> {
     } = read::read(path, policy)?;
     let inspection = inspect(&bytes).map_err(|fault| refuse_fault(path, fault))?;
     judge(path, &inspection, policy, &Machine::this())?;
-    let neighbours = needs::resolve(path, &inspection, policy)?;
+    let needs = needs::resolve(path, &inspection, policy)?;
     warn(&inspection, &mut warnings);
-    let staged = stage(path, &bytes, &neighbours, &policy.staging)?;
+    let staged = stage(path, &bytes, &needs.neighbours, &policy.staging)?;
+    let names = names::Names::of(&inspection, &needs, &staged);
     let manifest = inspection
         .manifest
         .clone()
@@ -128,6 +133,7 @@ pub fn verify(path: &Path, policy: &Policy) -> Result<Verified, Refusal> {
         inspection,
         warnings,
         staged,
+        names,
     })
 }
 

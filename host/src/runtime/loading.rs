@@ -8,7 +8,9 @@ use crate::{
     machine::Parts,
     provenance::{self, Lockfile, Trust},
 };
-use hotshoe_loader::{LibraryName, Manifest, Policy, Refusal, RefusalCode, Staging, Verified};
+use hotshoe_loader::{
+    Clash, LibraryName, Manifest, Policy, Refusal, RefusalCode, Staging, Verified, hex,
+};
 use std::path::{Path, PathBuf};
 
 /// An instance that is to be run.
@@ -178,6 +180,7 @@ fn name_and_order(
         }
         Err(unread) => problems.extend(unread.iter().cloned()),
     }
+    refuse_clashes(&mut instances, &mut problems);
     let listed: Vec<(String, &PluginEntry)> = instances
         .iter()
         .map(|(name, entry, _)| (name.clone(), entry))
@@ -222,16 +225,82 @@ fn judge_provenance(
     };
     match trust.judge(name, entry, verified) {
         Ok(warning) => problems.extend(warning),
-        Err(refusal) => {
-            let problem = refused(&refusal.for_instance(name), Some(entry.library_at.clone()));
-            if entry.required {
-                problems.push(problem);
-                *code = None;
-            } else {
-                *code = Some(Code::Refused(problem));
+        Err(refusal) => refuse(&refusal, name, entry, code, problems),
+    }
+}
+
+/// Refuses an instance that is verified already.
+fn refuse(
+    refusal: &Refusal,
+    name: &str,
+    entry: &PluginEntry,
+    code: &mut Option<Code>,
+    problems: &mut Vec<Problem>,
+) {
+    let refusal = refusal.clone().for_instance(name);
+    let problem = refused(&refusal, Some(entry.library_at.clone()));
+    if entry.required {
+        problems.push(problem);
+        *code = None;
+    } else {
+        *code = Some(Code::Refused(problem));
+    }
+}
+
+/// Of two instances in this process the later one, where one of them would run with a library of the other's.
+fn refuse_clashes(
+    instances: &mut [(String, PluginEntry, Option<Code>)],
+    problems: &mut Vec<Problem>,
+) {
+    fn here(
+        (name, entry, code): &(String, PluginEntry, Option<Code>),
+    ) -> Option<(&str, &Verified)> {
+        match code {
+            Some(Code::Library(verified))
+                if entry.isolation == config_file::Isolation::InProcess =>
+            {
+                Some((name, verified))
             }
+            _ => None,
         }
     }
+    for index in 1..instances.len() {
+        let (before, rest) = instances.split_at_mut(index);
+        let Some(instance) = rest.first_mut() else {
+            break;
+        };
+        let refusal = here(instance).and_then(|(name, verified)| {
+            let mut others = before.iter().filter_map(here);
+            others.find_map(|(other, first)| {
+                let clash = first.clash(verified)?;
+                Some(clashing(&clash, &verified.path, other, name))
+            })
+        });
+        if let Some(refusal) = refusal {
+            let (name, entry, code) = instance;
+            refuse(&refusal, name, entry, code, problems);
+        }
+    }
+}
+
+fn clashing(clash: &Clash, path: &Path, first: &str, second: &str) -> Refusal {
+    let Clash {
+        name,
+        first_sha256,
+        second_sha256,
+    } = clash;
+    let which = |sha256: &Option<[u8; 32]>| match sha256 {
+        Some(sha256) => format!("one of SHA-256 {}", hex(sha256)),
+        None => "the machine's".to_owned(),
+    };
+    Refusal::new(
+        RefusalCode::MissingDependency,
+        path,
+        format!("does not fit into one process with plugin `{first}`: each has another library named {name}, and the system's loader keeps one"),
+        format!("one {name} for both"),
+        format!("`{first}` has {}, `{second}` {}", which(first_sha256), which(second_sha256)),
+    )
+    .fix("set isolation = \"process\" for one of the two")
 }
 
 /// What the config wants of an instance that its library does not have.

@@ -272,6 +272,78 @@ fn a_library_s_neighbours_are_pinned_with_it() {
     );
 }
 
+/// In one process the loader keeps one library of a name: the other plugin would run with what it was not verified with.
+#[test]
+fn two_plugins_with_different_libraries_of_one_name_do_not_share_a_process() {
+    let setup = Setup::new();
+    let bring = |name: &str, answer: u8, soname: &str| {
+        fs::create_dir_all(setup.folder().join(name)).unwrap();
+        let beside = format!("{name}/libbeside.so");
+        cc(
+            &setup,
+            &beside,
+            &format!("int beside(void) {{ return {answer}; }}"),
+            &[&format!("-Wl,-soname,{soname}")],
+        );
+        let (library, folder) = (format!("{name}/libbrings.so"), format!("-L{name}"));
+        let link = [&*folder, "-l:libbeside.so", "-Wl,-rpath,$ORIGIN"];
+        let brings = cc(&setup, &library, BRINGS, &link);
+        if soname != "libbeside.so" {
+            fs::rename(
+                setup.folder().join(&beside),
+                setup.folder().join(name).join(soname),
+            )
+            .unwrap();
+        }
+        Entry::of(name, &brings).key("stage = \"directory\"")
+    };
+    let one = "libbeside.so";
+    let (a, b) = (bring("a", 1, one), bring("b", 2, one));
+    let refused = |entries: &[Entry]| {
+        setup.entries("", entries);
+        let lock = setup.hotshoe(&["--log-format", "json", "lock", "hotshoe.toml"]);
+        lock.assert_code(3);
+        let problems = lock.problems("missing-dependency");
+        assert_eq!(problems.len(), 1, "{lock:#?}");
+        let found = problems[0].text_of("found").to_owned();
+        assert!(problems[0].sentence().contains("plugin `b`"), "{lock:#?}");
+        assert!(
+            problems[0]
+                .text_of("fix")
+                .contains("isolation = \"process\""),
+            "{lock:#?}"
+        );
+        found
+    };
+    let found = refused(&[a.clone(), b.clone()]);
+    for name in ["a", "b"] {
+        let digest = sha256(&setup.folder().join(name).join(one));
+        assert!(found.contains(&digest), "{found}");
+    }
+    // As the fix says; or where they do not differ.
+    setup.entries("", &[a.clone(), b.key("isolation = \"process\"")]);
+    lock(&setup);
+    setup.entries("", &[a.clone(), bring("b", 1, one)]);
+    lock(&setup);
+    // One brings what the other has from the machine, by a name that is not its file's.
+    let machine = "libhotshoe_machine.so";
+    let folder = setup.folder().join("installed");
+    fs::create_dir(&folder).unwrap();
+    bring("c", 3, machine);
+    fs::rename(setup.folder().join("c").join(machine), folder.join(machine)).unwrap();
+    let rpath = format!("-Wl,-rpath,{}", folder.display());
+    let of_the_machine = format!("installed/{machine}");
+    let b = cc(
+        &setup,
+        "b/libbrings.so",
+        BRINGS,
+        &[&*of_the_machine, &rpath],
+    );
+    let b = Entry::of("b", &b).key("stage = \"directory\"");
+    let found = refused(&[bring("a", 1, machine), b]);
+    assert!(found.ends_with("`b` the machine's"), "{found}");
+}
+
 #[test]
 fn a_stale_lock_is_named_difference_by_difference() {
     let setup = with_libraries(&["a", "b", "c", "d", "e"]);

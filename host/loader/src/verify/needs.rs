@@ -25,14 +25,31 @@ use std::{
 /// Neighbours of one plugin, neighbours' neighbours included. More is a system of its own, not a plugin.
 const NEIGHBOURS_MAX: usize = 256;
 
-/// Finds what `library` needs. Answers what has to be staged beside it.
+/// What a library needs.
+#[derive(Default)]
+pub(super) struct Needs {
+    /// What has to be staged beside it.
+    pub(super) neighbours: Vec<Neighbour>,
+    /// The names of each neighbour, in the same order.
+    pub(super) brought: Vec<Brought>,
+    /// The names that the machine has a library for.
+    pub(super) of_the_machine: Vec<String>,
+}
+
+/// The names that the loader knows a neighbour by.
+pub(super) struct Brought {
+    pub(super) name: String,
+    pub(super) soname: Option<String>,
+}
+
+/// Finds what `library` needs.
 pub(super) fn resolve(
     library: &Path,
     inspection: &Inspection,
     policy: &Policy,
-) -> Result<Vec<Neighbour>, Refusal> {
+) -> Result<Needs, Refusal> {
     if Platform::host().format != "elf" {
-        return Ok(Vec::new());
+        return Ok(Needs::default());
     }
     let machine = Libraries::of_this_machine();
     let real = library.canonicalize().unwrap_or_else(|_| absolute(library));
@@ -43,7 +60,7 @@ pub(super) fn resolve(
         machine,
         root: folder.to_path_buf(),
         seen: HashSet::new(),
-        neighbours: Vec::new(),
+        found: Needs::default(),
         open: VecDeque::from([Open {
             place: PathBuf::new(),
             inspection: inspection.clone(),
@@ -51,7 +68,7 @@ pub(super) fn resolve(
         }]),
     };
     search.run()?;
-    Ok(search.neighbours)
+    Ok(search.found)
 }
 
 struct Search<'a> {
@@ -62,7 +79,7 @@ struct Search<'a> {
     root: PathBuf,
     /// Names that are settled: the loader takes the first library of a name for all who need it.
     seen: HashSet<String>,
-    neighbours: Vec<Neighbour>,
+    found: Needs,
     /// Libraries whose needs are still to be looked at, in the loader's order: those of one before those of what it needs.
     open: VecDeque<Open>,
 }
@@ -137,14 +154,18 @@ impl Search<'_> {
                         return self.take(name, place, &file, inherited);
                     }
                 }
-                Folder::Elsewhere(folder) if folder.join(name).exists() => return Ok(()),
+                Folder::Elsewhere(folder) if folder.join(name).exists() => {
+                    self.found.of_the_machine.push(name.to_owned());
+                    return Ok(());
+                }
                 Folder::Elsewhere(_) => {}
             }
         }
-        if self.machine.has(name) {
-            return Ok(());
+        if !self.machine.has(name) {
+            return Err(self.missing(name, own));
         }
-        Err(self.missing(name, own))
+        self.found.of_the_machine.push(name.to_owned());
+        Ok(())
     }
 
     /// A neighbour: comes along, or there is no way to take it along.
@@ -164,7 +185,7 @@ impl Search<'_> {
         let (Staging::Directory(_), true) = (&self.policy.staging, normal) else {
             return Err(self.out_of_reach(name, file, normal));
         };
-        if self.neighbours.len() == NEIGHBOURS_MAX {
+        if self.found.neighbours.len() == NEIGHBOURS_MAX {
             return Err(Refusal::new(
                 RefusalCode::TooLarge,
                 self.library,
@@ -176,9 +197,13 @@ impl Search<'_> {
         let reading = read::read(file, self.policy)?;
         let inspection = inspect(&reading.bytes).map_err(|fault| refuse_fault(file, fault))?;
         judge_platform(file, &inspection.platform, &Machine::this())?;
-        self.neighbours.push(Neighbour {
+        self.found.neighbours.push(Neighbour {
             place: place.join(name),
             bytes: reading.bytes,
+        });
+        self.found.brought.push(Brought {
+            name: name.to_owned(),
+            soname: inspection.soname.clone(),
         });
         self.open.push_back(Open {
             place,
