@@ -16,8 +16,8 @@ use crate::{
 };
 use hotshoe_loader::{
     Exposed, LOCK_BYTES_MAX, LOCK_FILE, Lock, LockedLibrary, Misread, Named, PublicKey, Refusal,
-    RefusalCode, SIGNATURE_BYTES_MAX, Subject, Verified, exposed, judge_signature, read_small,
-    signature_path,
+    RefusalCode, SIGNATURE_BYTES_MAX, Subject, Verified, argument, doubts, exposed,
+    judge_signature, printable_path, read_small, signature_path,
 };
 use std::{
     io,
@@ -41,14 +41,19 @@ pub fn lock_path(config_file: &Path) -> PathBuf {
     config_file.with_file_name(LOCK_FILE)
 }
 
-/// Reads a lock; `None` where there is no such file.
+/// Reads a lock; `None` where there is no file of that name, not even a link.
 ///
 /// # Errors
 /// `lock-unreadable`, `lock-writable-by-others`, or `lock-invalid` with line and column.
 pub fn read_lock(path: &Path) -> Result<Option<Lock>, Problem> {
     let bytes = match read_small(path, LOCK_BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match path.read_link() {
+                Ok(target) => Err(dangling(path, &target)),
+                Err(_) => Ok(None),
+            };
+        }
         Err(error) => return Err(unreadable("lock-unreadable", "the lock file", path, &error)),
     };
     refuse_exposed("lock-writable-by-others", "the lock file", path)?;
@@ -61,6 +66,23 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>, Problem> {
         )
         .fix("restore it from version control, or write it anew: hotshoe lock FILE")
     })
+}
+
+/// A lock that somebody put there, and whose bytes are gone, is not the same as none.
+fn dangling(path: &Path, target: &Path) -> Problem {
+    let (path, target) = (printable_path(path), printable_path(target));
+    let headline = format!("the lock file {path} is a symbolic link that leads nowhere");
+    Problem::error(
+        ExitCode::Usage,
+        Blame::Environment,
+        "lock-unreadable",
+        headline,
+    )
+    .wanted("a lock file, or none")
+    .found(format!("a link to {target}, which does not exist"))
+    .fix(format!(
+        "bring {target} back, or remove the link and lock anew: hotshoe lock FILE"
+    ))
 }
 
 /// Reads the file of a public key.
@@ -227,6 +249,8 @@ pub(crate) struct Trust {
     lock_wanted: bool,
     /// Whose signatures count; `None`: none is asked for.
     keys: Option<Vec<PublicKey>>,
+    /// What is to be known of the lock and the keys though they are taken.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 impl Trust {
@@ -239,10 +263,23 @@ impl Trust {
         let lock_path = lock_path(&config.file);
         let trust = &config.trust;
         let mut lock = None;
+        let mut warnings = Vec::new();
+        let mut doubt = |code: &str, what: &str, path: &Path| {
+            let path_shown = printable_path(path);
+            let told = doubts(path).into_iter().map(|doubt| {
+                Problem::warning(code, format!("{what} {path_shown} {doubt}"))
+                    .fix(format!("ls -l {}", argument(path)))
+            });
+            warnings.extend(told);
+        };
         // A program that mounts its own plugins has no lock, even where one lies in its working folder.
         if lockfile != Lockfile::Ignored && !config.plugins.is_empty() {
             match read_lock(&lock_path) {
-                Ok(read) => lock = read,
+                Ok(Some(read)) => {
+                    doubt("lock", "the lock file", &lock_path);
+                    lock = Some(read);
+                }
+                Ok(None) => {}
                 Err(problem) => problems.push(problem),
             }
         }
@@ -250,7 +287,10 @@ impl Trust {
             let mut keys = Vec::new();
             for path in &trust.keys {
                 match read_key(path) {
-                    Ok(key) => keys.push(key),
+                    Ok(key) => {
+                        doubt("key", "the public key", path);
+                        keys.push(key);
+                    }
                     Err(problem) => problems.push(problem),
                 }
             }
@@ -266,6 +306,7 @@ impl Trust {
             lock,
             lock_wanted: required || lockfile == Lockfile::Wanted,
             keys,
+            warnings,
         })
     }
 

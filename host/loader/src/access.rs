@@ -47,6 +47,21 @@ pub(crate) fn exposed_folder(path: &Path) -> Option<Exposed> {
     }
 }
 
+/// What an operator should know of who else may change a file or a folder, besides everybody; to follow its name, one line each.
+#[must_use]
+pub fn doubts(path: &Path) -> Vec<String> {
+    #[cfg(unix)]
+    return fs::metadata(path).map_or_else(|_| Vec::new(), |meta| unix::doubts(&meta));
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        Vec::new()
+    }
+}
+
+#[cfg(unix)]
+pub(crate) use unix::doubts as doubts_about;
+
 /// How a path is followed, name by name, as the kernel does: it need not exist.
 #[cfg(unix)]
 struct Way {
@@ -110,6 +125,7 @@ mod unix {
     use std::{fs, os::unix::fs::MetadataExt as _};
 
     const OTHERS_WRITE: u32 = 0o002;
+    const GROUP_WRITES: u32 = 0o020;
     /// In a sticky folder only a file's owner may replace it.
     const STICKY: u32 = 0o1000;
 
@@ -130,6 +146,21 @@ mod unix {
         let open = mode & OTHERS_WRITE != 0 && is_writable(there);
         open.then(|| found(there, mode, true))
             .or_else(|| crossed(&way))
+    }
+
+    pub(crate) fn doubts(meta: &fs::Metadata) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if meta.mode() & GROUP_WRITES != 0 {
+            let group = meta.gid();
+            doubts.push(format!("may be changed by everybody in group {group}"));
+        }
+        let (me, owner) = (rustix::process::geteuid().as_raw(), meta.uid());
+        if owner != 0 && owner != me {
+            doubts.push(format!(
+                "belongs to user {owner}, neither root nor the host's user {me}"
+            ));
+        }
+        doubts
     }
 
     fn crossed(way: &Way) -> Option<Exposed> {

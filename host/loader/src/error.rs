@@ -262,12 +262,14 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// A path for people: one line whatever the name holds.
-pub(crate) fn printable_path(path: &Path) -> String {
+#[must_use]
+pub fn printable_path(path: &Path) -> String {
     escape(&path.to_string_lossy(), usize::MAX)
 }
 
 /// A path as an argument of a shell's command: quoted where it holds more than a shell leaves as it is.
-pub(crate) fn argument(path: &Path) -> String {
+#[must_use]
+pub fn argument(path: &Path) -> String {
     let text = printable_path(path);
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
     match !text.is_empty() && text.chars().all(plain) {

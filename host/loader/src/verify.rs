@@ -121,6 +121,7 @@ pub fn verify(path: &Path, policy: &Policy) -> Result<Verified, Refusal> {
     judge(path, &inspection, policy, &Machine::this())?;
     let needs = needs::resolve(path, &inspection, policy)?;
     warn(&inspection, &mut warnings);
+    warnings.extend(needs.warnings.iter().cloned());
     let staged = stage(path, &bytes, &needs.neighbours, &policy.staging)?;
     let names = names::Names::of(&inspection, &needs, &staged);
     let manifest = inspection

@@ -162,6 +162,36 @@ fn neighbours_are_looked_for_in_the_loader_s_order() {
     );
 }
 
+/// What an operator is told of a library is told of what it brings along.
+#[test]
+fn a_neighbour_s_warnings_are_the_plugin_s() {
+    let shop = Workshop::new();
+    fs::create_dir(shop.path("stage")).expect("mkdir");
+    let stack = [&SHARED[..], &["-Wl,-z,execstack"]].concat();
+    let dep = shop.cc("libdep.so", "int dep(void) { return 1; }", &stack);
+    let path = user(
+        &shop,
+        "libuser.so",
+        &[
+            "-L.",
+            "-l:libdep.so",
+            "-Wl,-rpath,$ORIGIN",
+            "-Wl,-z,noexecstack",
+        ],
+    );
+    for file in [&dep, &path] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    fs::set_permissions(&dep, fs::Permissions::from_mode(0o775)).expect("chmod");
+    let verified = verify(&path, &below(&shop.path("stage"))).expect("neighbours come along");
+    let warnings = verified.warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (line, about) in warnings.iter().zip(["in group", "executable stack"]) {
+        assert!(line.starts_with("brings libdep.so along, which "), "{line}");
+        assert!(line.contains(about), "{line}");
+    }
+}
+
 #[test]
 fn a_neighbour_inherits_the_folders_of_what_it_was_loaded_for() {
     let shop = Workshop::new();

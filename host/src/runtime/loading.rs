@@ -174,6 +174,7 @@ fn name_and_order(
     }
     match trust {
         Ok(trust) => {
+            problems.extend(trust.warnings.iter().cloned());
             for (name, entry, code) in &mut instances {
                 judge_provenance(trust, name, entry, code, &mut problems);
             }

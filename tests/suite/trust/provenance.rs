@@ -390,6 +390,33 @@ fn a_stale_lock_is_named_difference_by_difference() {
     assert!(!lock_path(&setup).exists(), "--check wrote");
 }
 
+/// A lock whose bytes are somewhere else, on a disk that is not there, is not no lock.
+#[test]
+fn a_lock_that_is_a_link_to_nowhere_is_told() {
+    let setup = with_libraries(&["a"]);
+    entries(&setup, "", &["a"]);
+    lock(&setup);
+    let kept = setup.folder().join("kept.lock");
+    fs::rename(lock_path(&setup), &kept).unwrap();
+    std::os::unix::fs::symlink("kept.lock", lock_path(&setup)).unwrap();
+    accepted(&setup, &["--locked"]);
+    fs::remove_file(&kept).unwrap();
+    for command in [&["check"][..], &["run"], &["lock", "--check"]] {
+        let arguments = [&["--log-format", "json"], command, &["hotshoe.toml"]].concat();
+        let finished = setup.hotshoe(&arguments);
+        finished.assert_code(2);
+        let problem = &finished.problems("lock-unreadable")[0];
+        assert!(
+            problem.text_of("found").contains("kept.lock"),
+            "{finished:#?}"
+        );
+        assert_ne!(problem.text_of("fix"), "", "{finished:#?}");
+    }
+    assert_eq!(setup.trace().text(), "");
+    fs::remove_file(lock_path(&setup)).unwrap();
+    lock(&setup);
+}
+
 #[test]
 fn a_missing_entry_is_a_warning_unless_everything_must_be_locked() {
     let setup = with_libraries(&["a", "b"]);
@@ -919,7 +946,20 @@ fn what_everybody_may_write_pins_nothing_and_vouches_for_nobody() {
     compared.assert_code(2);
     assert_eq!(compared.error_code(), "lock-writable-by-others");
     chmod(&lock_file, 0o664);
-    accepted(&setup, &["--locked"]);
+    chmod(&key, 0o664);
+    let warned = setup.hotshoe(&["--log-format", "json", "check", "--locked", "hotshoe.toml"]);
+    warned.assert_code(0);
+    for (code, what) in [("lock", "the lock file"), ("key", "the public key")] {
+        let warnings = warned.problems(code);
+        assert_eq!(warnings.len(), 1, "{warned:#?}");
+        let start = format!("warning[{code}]: {what} ");
+        let sentence = warnings[0].sentence();
+        assert!(
+            sentence.starts_with(&start) && sentence.contains("in group"),
+            "{sentence}"
+        );
+    }
+    chmod(&lock_file, 0o644);
 
     chmod(&key, 0o666);
     told("key-writable-by-others", &key);

@@ -14,7 +14,7 @@ use crate::{
     inspect::Platform,
     machine::Libraries,
     stage::Neighbour,
-    verify::{Machine, read, refuse_fault},
+    verify::{Machine, read, refuse_fault, warn},
 };
 use std::{
     collections::{HashSet, VecDeque},
@@ -34,6 +34,8 @@ pub(super) struct Needs {
     pub(super) brought: Vec<Brought>,
     /// The names that the machine has a library for.
     pub(super) of_the_machine: Vec<String>,
+    /// What an operator should know of its neighbours, one line each.
+    pub(super) warnings: Vec<String>,
 }
 
 /// The names that the loader knows a neighbour by.
@@ -197,6 +199,11 @@ impl Search<'_> {
         let reading = read::read(file, self.policy)?;
         let inspection = inspect(&reading.bytes).map_err(|fault| refuse_fault(file, fault))?;
         judge_platform(file, &inspection.platform, &Machine::this())?;
+        let mut warnings = reading.warnings;
+        warn(&inspection, &mut warnings);
+        let shown = printable(name.as_bytes());
+        let told = (warnings.into_iter()).map(|it| format!("brings {shown} along, which {it}"));
+        self.found.warnings.extend(told);
         self.found.neighbours.push(Neighbour {
             place: place.join(name),
             bytes: reading.bytes,

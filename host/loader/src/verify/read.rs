@@ -5,7 +5,7 @@
 
 use super::{Policy, not_a_library};
 #[cfg(unix)]
-use crate::access::{Exposed, exposed};
+use crate::access::{Exposed, doubts_about, exposed};
 use crate::{
     error::{Refusal, RefusalCode, absolute, printable_path, size},
     find::{reason, remedy},
@@ -331,24 +331,10 @@ fn judge_access(
     policy: &Policy,
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    use std::os::unix::fs::MetadataExt as _;
-    const GROUP_WRITES: u32 = 0o020;
     if let Some(exposed) = exposed(path).filter(|_| !policy.allow_writable) {
         return Err(writable(path, &exposed));
     }
-    if meta.mode() & GROUP_WRITES != 0 {
-        warnings.push(format!(
-            "may be changed by everybody in group {}",
-            meta.gid()
-        ));
-    }
-    let me = rustix::process::geteuid().as_raw();
-    if meta.uid() != 0 && meta.uid() != me {
-        warnings.push(format!(
-            "belongs to user {}, neither root nor the host's user {me}",
-            meta.uid()
-        ));
-    }
+    warnings.extend(doubts_about(meta));
     Ok(())
 }
 
