@@ -112,7 +112,7 @@ pub fn read_signature(library: &Path) -> Result<Option<Vec<u8>>, Refusal> {
             RefusalCode::BadSignature,
             library,
             "has a signature that cannot be read",
-            format!("a signature in {}", path.display()),
+            format!("a signature in {}", printable_path(&path)),
             error.to_string(),
         )
         .fix("fetch the signature again, from the author, and let the host's user read it")),
@@ -122,12 +122,12 @@ pub fn read_signature(library: &Path) -> Result<Option<Vec<u8>>, Refusal> {
 /// A file of a person's that cannot be read: their command line's or their configuration's mistake.
 #[must_use]
 pub fn unreadable(code: &str, what: &str, path: &Path, error: &io::Error) -> Problem {
-    let path = path.display();
-    let headline = format!("{what} {path} cannot be read: {error}");
+    let shown = printable_path(path);
+    let headline = format!("{what} {shown} cannot be read: {error}");
     Problem::error(ExitCode::Usage, Blame::Environment, code, headline)
         .wanted("a file that this user may read")
         .found(error.to_string())
-        .remedy(error, format!("ls -l {path}"))
+        .remedy(error, format!("ls -l {}", argument(path)))
 }
 
 /// What everybody may write vouches for nothing: whoever changes it decides what runs.
@@ -148,11 +148,11 @@ fn say_exposed(code: &str, what: &str, path: &Path, exposed: &Exposed) -> Proble
         false => "may be changed by everybody on this machine",
         true => "lies in a folder that everybody on this machine may change",
     };
-    let headline = format!("{what} {} {may}", path.display());
+    let headline = format!("{what} {} {may}", printable_path(path));
     Problem::error(ExitCode::Usage, Blame::Environment, code, headline)
         .wanted("no write permission for others")
         .found(format!("mode {mode:04o} on {shown}"))
-        .fix(format!("chmod o-w {shown}"))
+        .fix(exposed.cure())
 }
 
 /// A warning for each file of the configuration that everybody may change: whoever does runs code as this user. No error,
@@ -339,7 +339,7 @@ impl Trust {
         subject: &Subject,
     ) -> Result<Option<Problem>, Refusal> {
         let path = &verified.path;
-        let lock_again = format!("hotshoe lock {}", self.config_file.display());
+        let lock_again = format!("hotshoe lock {}", argument(&self.config_file));
         let Some(lock) = &self.lock else {
             let found = "no such file";
             return match self.lock_wanted {
@@ -370,7 +370,7 @@ impl Trust {
     }
 
     fn not_locked(&self, name: &str, path: &Path, found: &str, fix: String) -> Refusal {
-        let lock = self.lock_path.display();
+        let lock = printable_path(&self.lock_path);
         Refusal::new(
             RefusalCode::NotLocked,
             path,
@@ -403,7 +403,7 @@ fn judge_signed(verified: &Verified, subject: &Subject, keys: &[PublicKey]) -> R
         path,
         "brings a library along that its signature does not cover",
         "a library that needs none from its own folder",
-        format!("it needs {}", first.display()),
+        format!("it needs {}", printable_path(first)),
     )
     .fix("link it statically, install it where the system looks, or ask for a lock instead: require = \"locked\""))
 }

@@ -3,6 +3,7 @@
 //! Whoever can write a library, its lock or a key that is trusted decides what runs as the host. This reads modes; what follows
 //! from them is the caller's. On systems without modes nobody else may write.
 
+use crate::error::argument;
 use std::path::Path;
 #[cfg(unix)]
 use std::{
@@ -19,6 +20,14 @@ pub struct Exposed {
     pub is_folder: bool,
     /// Its permission bits.
     pub mode: u32,
+}
+
+impl Exposed {
+    /// The command that takes the right away.
+    #[must_use]
+    pub fn cure(&self) -> String {
+        format!("chmod o-w {}", argument(Path::new(&self.shown)))
+    }
 }
 
 /// What of `path` everybody may change: the file itself, or the first folder on the way to it, through every link, in which they
@@ -224,6 +233,20 @@ mod tests {
 
     fn chmod(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    #[test]
+    fn the_cure_is_a_command_whatever_the_folder_is_called() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let open = folder.path().join("my plugins");
+        fs::create_dir(&open).expect("mkdir");
+        chmod(&open, 0o777);
+        let cure = exposed(&open.join("libx.so")).expect("open to all").cure();
+        let run = std::process::Command::new("sh")
+            .args(["-c", &cure])
+            .status();
+        assert!(run.expect("a shell").success(), "{cure}");
+        assert_eq!(exposed(&open.join("libx.so")), None);
     }
 
     /// What leads from one link to the next is as much the way as where the first lies and the last leads.

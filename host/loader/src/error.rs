@@ -67,9 +67,10 @@ codes! {
     /// Correct `library`, or add the folder to `[host] plugin_path`; the message lists every place tried and names that
     /// come close.
     NotFound = "not-found", Operator;
-    /// The file is there and cannot be read: permission, a loop of symbolic links, a failing disk.
+    /// The file is there and cannot be read: permission, a loop of symbolic links, a failing disk; or the copy of it that would
+    /// run cannot be made, or lies in a folder that is mounted noexec.
     ///
-    /// Make it readable for the user that runs the host.
+    /// Make it readable for the user that runs the host; give the host a `run_dir` that it may write to and run code from.
     Unreadable = "unreadable", Environment;
     /// A folder, a pipe, a socket or a device where a file was wanted.
     ///

@@ -234,7 +234,8 @@ fn near_misses(wanted: &str, folders: &[PathBuf]) -> Vec<PathBuf> {
                 continue;
             }
             if let Some(distance) = closeness(&wanted, &stem(&name).to_lowercase()) {
-                near.push((distance, entry.path()));
+                // Absolute: what is relative here starts elsewhere than what an entry says.
+                near.push((distance, absolute(&entry.path())));
             }
         }
     }
@@ -375,6 +376,22 @@ mod tests {
         assert!(refusal.found.starts_with("no folder "), "{}", refusal.found);
         assert!(find(&bare(""), &search).is_err());
         assert!(find(&bare("nul\0byte"), &search).is_err());
+    }
+
+    /// A folder that is relative to where the host was started is not what `library` is relative to.
+    #[test]
+    fn a_near_miss_can_be_written_into_the_configuration_as_it_is_told() {
+        let here = std::env::current_dir().expect("a working folder");
+        let folder = tempfile::tempdir_in(&here).expect("tempdir");
+        let relative = folder.path().strip_prefix(&here).expect("below");
+        fs::write(relative.join("libplugin.so"), b"x").expect("write");
+        let name = LibraryName::new("./libplugni.so", relative);
+        let refusal = find(&name, &[]).expect_err("misspelt");
+        let there = folder.path().join("libplugin.so");
+        let fix = format!("did you mean {}?", there.display());
+        assert_eq!(refusal.fix.as_deref(), Some(&*fix));
+        let corrected = LibraryName::new(there.to_str().expect("UTF-8"), relative);
+        find(&corrected, &[]).expect("what was told is there");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 )]
 
 use crate::{
-    error::{Refusal, RefusalCode, printable},
+    error::{Refusal, RefusalCode, printable, printable_path},
     inspect::Inspection,
     manifest::Manifest,
     open::{OpenFault, open},
@@ -182,12 +182,37 @@ fn not_opened(path: &Path, staged_path: &Path, words: &str) -> Refusal {
         )
         .fix("install the library, in the version that the plugin was built with");
     }
+    if words.contains("failed to map segment") && forbids_execution(staged_path) {
+        let folder = staged_path.parent().unwrap_or(staged_path);
+        return refuse(
+            RefusalCode::Unreadable,
+            "cannot run from the folder that its copy lies in, which is mounted noexec",
+            &format!("a folder to run code from, not {}", printable_path(folder)),
+        )
+        .fix(
+            "name another folder for the host's run_dir (RUNTIME_DIRECTORY, XDG_RUNTIME_DIR), or set stage = \"memfd\" for this plugin",
+        );
+    }
     refuse(
         RefusalCode::NotALibrary,
         "was refused by the system's loader",
         "a library that the system can open",
     )
     .fix("build or copy it again")
+}
+
+/// Whether nothing of the file's file system may be run, as far as can be told.
+fn forbids_execution(file: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{StatVfsMountFlags, statvfs};
+        statvfs(file).is_ok_and(|about| about.f_flag.contains(StatVfsMountFlags::NOEXEC))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
 }
 
 fn no_symbol(path: &Path, symbol: &str, words: &str) -> Refusal {

@@ -301,7 +301,7 @@ const TEXTS: &[(&str, &str)] = &[
         "not-found: FOLDER/absent.so does not exist\n\
          a file at FOLDER/absent.so\n\
          no such file or directory\n\
-         correct `library`; a relative path starts at the config file's folder",
+         correct the path",
     ),
     (
         "text.so",

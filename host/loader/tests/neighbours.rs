@@ -12,6 +12,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    process::Command,
 };
 use workshop::{MANIFEST, Workshop, spoiled_entry};
 
@@ -159,6 +160,56 @@ fn neighbours_are_looked_for_in_the_loader_s_order() {
     assert_eq!(
         places(&path, &shop.path("stage")),
         ["libfirst.so", "liblast.so", "near/libdep.so", "libinner.so"]
+    );
+}
+
+/// The copy cannot run where nothing may. Runs itself again in a mount namespace; says so where this machine gives none.
+#[test]
+fn a_copy_in_a_folder_that_is_mounted_noexec_is_told_for_what_it_is() {
+    const NAME: &str = "a_copy_in_a_folder_that_is_mounted_noexec_is_told_for_what_it_is";
+    const INSIDE: &str = "HOTSHOE_TEST_NOEXEC";
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        let folder = Path::new(&folder);
+        let verified = verify(&folder.join("libuser.so"), &below(&folder.join("stage")));
+        let refusal = load(verified.expect("verified"), "user").expect_err("noexec");
+        assert_eq!(refusal.code, RefusalCode::Unreadable, "{refusal:?}");
+        assert!(refusal.predicate.contains("noexec"), "{refusal:?}");
+        let fix = refusal.fix.expect("a fix");
+        assert!(
+            fix.contains("XDG_RUNTIME_DIR") && fix.contains("memfd"),
+            "{fix}"
+        );
+        // As the fix says.
+        let verified = verify(&folder.join("libuser.so"), &Policy::default()).expect("verified");
+        let refusal = load(verified, "user").expect_err("no header");
+        assert_eq!(refusal.code, RefusalCode::NoEntry, "{refusal:?}");
+        return;
+    }
+    let shop = Workshop::new();
+    shop.spoiled("libuser.so", MANIFEST);
+    let stage = shop.path("stage");
+    fs::create_dir(&stage).expect("mkdir");
+    let mount = "mount -t tmpfs -o noexec,mode=0755 tmpfs \"$0\"";
+    let unshared = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "sh", "-c", script]).arg(&stage);
+        command
+    };
+    let there = unshared(mount).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this machine gives no mount namespace");
+        return;
+    }
+    let output = unshared(&format!("{mount} && exec \"$@\""))
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", NAME])
+        .env(INSIDE, shop.folder())
+        .output()
+        .expect("unshare");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
     );
 }
 

@@ -77,11 +77,14 @@ fn the_page_about_refusals_is_generated_from_the_codes() {
          A library that a host does not load is told in one line, `error[CODE]: …`, with what was wanted, what was found and \
          what to do. What the bytes of a file can \
          show is decided before it is opened for running: not one instruction of it has run then, its constructors included. \
-         Only what no byte shows is found later, when the library is open: a header that is none (`no-entry`) or that \
-         contradicts the manifest (`manifest-invalid`), `layout-mismatch`, and `settings-invalid`.\n\n\
+         Only what no byte shows is found later, when the library is opened or open: a symbol that no library there has \
+         (`missing-dependency`, `glibc-too-new`), thread-local storage that is used up (`too-large`), a file that the system's \
+         loader refuses (`not-a-library`), a copy in a folder that is mounted noexec (`unreadable`), a header that is none \
+         (`no-entry`) or that contradicts the manifest (`manifest-invalid`), `layout-mismatch`, and `settings-invalid`.\n\n\
          The codes are stable: they are only ever added to. A host that stops for one ends with exit code 3; for \
          `missing-component` and `settings-invalid`, which are faults of the configuration, with 2. `hotshoe check FILE` \
-         tells all refusals of all entries in one pass.\n\n\
+         tells all refusals of all entries in one pass, those that need an open library (`settings-invalid` among them) once \
+         nothing else is refused.\n\n\
          | Code | What it means | What to do | Who acts |\n|---|---|---|---|\n"
     );
     for code in RefusalCode::ALL {

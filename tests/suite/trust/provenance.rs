@@ -560,6 +560,70 @@ fn keygen(setup: &Setup, name: &str) -> PathBuf {
     setup.folder().join(format!("{name}.pub"))
 }
 
+/// A key that could not be written is not there, and not in the way once it can.
+#[test]
+fn a_key_that_is_not_written_leaves_nothing() {
+    let setup = Setup::new();
+    // No file may grow, which a full disk is as well.
+    let mut command = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" keygen key";
+    command.args(["-c", script]).arg(artifacts::hotshoe());
+    setup.place(&mut command);
+    let output = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("key-unwritable"), "{said}");
+    assert!(
+        !setup.folder().join("key").exists(),
+        "an empty key was left"
+    );
+    keygen(&setup, "key");
+}
+
+/// Whatever a file is called, what is printed of it is one line.
+#[test]
+fn a_library_s_path_does_not_write_lines_of_its_own() {
+    let setup = with_libraries(&["a"]);
+    let key = keygen(&setup, "key");
+    let path = setup.folder().join("plugins/lib\nall is well.so");
+    fs::rename(path_of(&setup, "a"), &path).unwrap();
+    let library = path.to_str().unwrap();
+    let key = key.to_str().unwrap();
+    for arguments in [
+        &["sign", "key", library][..],
+        &["verify", "--key", key, library],
+        &["inspect", library],
+    ] {
+        let finished = setup.hotshoe(arguments);
+        finished.assert_code(0);
+        assert!(
+            finished.stdout.contains("lib\\nall is well.so"),
+            "{finished:#?}"
+        );
+        assert!(
+            !finished
+                .stdout
+                .lines()
+                .any(|line| line.starts_with("all is well")),
+            "{finished:#?}"
+        );
+    }
+    // And one that is not there is no mistake of a configuration.
+    for arguments in [
+        &["sign", "key", "gone.so"][..],
+        &["verify", "gone.so"],
+        &["inspect", "gone.so"],
+    ] {
+        let finished = setup.hotshoe(&[&["--log-format", "json"], arguments].concat());
+        let problem = &finished.problems("not-found")[0];
+        assert_eq!(problem.text_of("fix"), "correct the path", "{finished:#?}");
+    }
+}
+
 #[track_caller]
 fn sign(setup: &Setup, key: &str, library: &Path) {
     let library = library.display().to_string();

@@ -7,7 +7,7 @@ use super::{Policy, not_a_library};
 #[cfg(unix)]
 use crate::access::{Exposed, doubts_about, exposed};
 use crate::{
-    error::{Refusal, RefusalCode, absolute, printable_path, size},
+    error::{Refusal, RefusalCode, absolute, argument, printable_path, size},
     find::{reason, remedy},
 };
 use std::{
@@ -100,7 +100,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> Refusal {
-    let absolute = printable_path(&absolute(path));
+    let (absolute, argument) = (absolute(path), argument(&absolute(path)));
+    let absolute = printable_path(&absolute);
     let leads = fs::read_link(path).ok();
     match (error.kind(), leads) {
         (io::ErrorKind::NotFound, Some(target)) => Refusal::new(
@@ -113,7 +114,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> Refusal {
                 printable_path(&target)
             ),
         )
-        .fix(format!("ln -sf LIBRARY {absolute}")),
+        .fix(format!("ln -sf LIBRARY {argument}")),
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => Refusal::new(
             RefusalCode::NotFound,
             path,
@@ -121,7 +122,8 @@ fn cannot_open(path: &Path, error: &io::Error) -> Refusal {
             format!("a file at {absolute}"),
             reason(error),
         )
-        .fix("correct `library`; a relative path starts at the config file's folder"),
+        // Not of `library`: what an entry names was found before it is read, and commands take a path as it is.
+        .fix("correct the path"),
         (kind, _) => Refusal::new(
             RefusalCode::Unreadable,
             path,
@@ -131,9 +133,9 @@ fn cannot_open(path: &Path, error: &io::Error) -> Refusal {
         )
         .fix(match kind {
             io::ErrorKind::PermissionDenied => {
-                format!("let the host's user read it: chmod a+r {absolute}, and a+x its folders")
+                format!("let the host's user read it: chmod a+r {argument}, and a+x its folders")
             }
-            _ => remedy(error, format!("ls -l {absolute}")),
+            _ => remedy(error, format!("ls -l {argument}")),
         }),
     }
 }
@@ -345,6 +347,7 @@ fn writable(path: &Path, exposed: &Exposed) -> Refusal {
         is_folder,
         mode,
     } = exposed;
+    let cure = exposed.cure();
     let predicate = match is_folder {
         false => "may be changed by everybody on this machine".to_owned(),
         true => format!("lies in a folder that everybody on this machine may change: {shown}"),
@@ -357,7 +360,7 @@ fn writable(path: &Path, exposed: &Exposed) -> Refusal {
         format!("mode {mode:04o} on {shown}"),
     )
     .fix(format!(
-        "chmod o-w {shown}, or set allow_writable = true for this plugin"
+        "{cure}, or set allow_writable = true for this plugin"
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::report::{self, LogFormat};
 use hotshoe::{Blame, ExitCode, Problem};
-use hotshoe_loader::{Inspection, Manifest, Policy};
+use hotshoe_loader::{Inspection, Manifest, Policy, printable_path};
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
@@ -111,7 +111,7 @@ fn settings_schema(verified: hotshoe_loader::Verified) -> Result<Value, Problem>
     let broken = |why: String| {
         let headline = format!(
             "{}: the schema of its settings is broken: {why}",
-            path.display()
+            printable_path(&path)
         );
         Problem::error(ExitCode::Refused, Blame::Plugin, "schema-invalid", headline)
     };
@@ -142,7 +142,7 @@ impl Seen {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}\n", self.file.display());
+        let mut text = format!("{}\n", printable_path(&self.file));
         let mut line = |label: &str, value: &str| {
             if !value.is_empty() {
                 // Writing to a String cannot fail.

@@ -8,7 +8,7 @@ use super::{
     print,
 };
 use hotshoe::{Blame, ExitCode, Problem, config_file, provenance};
-use hotshoe_loader::{Difference, LOCK_FILE, Lock, RefusalCode};
+use hotshoe_loader::{Difference, LOCK_FILE, Lock, RefusalCode, argument, printable_path};
 use std::path::Path;
 
 /// Writes the lock, unless it says so already.
@@ -24,23 +24,23 @@ pub(super) fn write(file: &Path, format: LogFormat) -> ExitCode {
     };
     // A lock that cannot be read is what this command mends.
     if matches!(provenance::read_lock(&path), Ok(Some(lock)) if lock == now) {
-        report::out(&format!("{}: unchanged, {count}\n", path.display()));
+        report::out(&format!("{}: unchanged, {count}\n", printable_path(&path)));
         return ExitCode::Clean;
     }
     match replace(&path, &now.text()) {
         Ok(()) => {
-            report::out(&format!("{}: written, {count}\n", path.display()));
+            report::out(&format!("{}: written, {count}\n", printable_path(&path)));
             ExitCode::Clean
         }
         Err(error) => {
-            let headline = format!("{} cannot be written: {error}", path.display());
+            let headline = format!("{} cannot be written: {error}", printable_path(&path));
             let blame = Blame::Environment;
             let problem = Problem::error(ExitCode::Usage, blame, "lock-unwritable", headline)
                 .wanted("a folder that this user may write to")
                 .found(error.to_string())
                 .fix(format!(
                     "make the folder of {} writable; the old lock is as it was",
-                    file.display()
+                    printable_path(file)
                 ));
             print(&[problem], format).unwrap_or(ExitCode::Bug)
         }
@@ -58,10 +58,10 @@ pub(super) fn check(file: &Path, format: LogFormat) -> ExitCode {
         Ok(now) => now,
         Err(exit) => return exit,
     };
-    let fix = format!("hotshoe lock {}", file.display());
+    let fix = format!("hotshoe lock {}", argument(file));
     let Some(lock) = lock else {
         let code = RefusalCode::NotLocked.as_str();
-        let headline = format!("there is no {}", path.display());
+        let headline = format!("there is no {}", printable_path(&path));
         let problem = Problem::error(ExitCode::Refused, Blame::Operator, code, headline)
             .wanted(format!("a lock of {} instances", now.records().len()))
             .found("no such file")
@@ -79,7 +79,7 @@ pub(super) fn check(file: &Path, format: LogFormat) -> ExitCode {
     let count = now.records().len();
     report::out(&format!(
         "{}: {count} of {count} as locked\n",
-        path.display()
+        printable_path(&path)
     ));
     ExitCode::Clean
 }

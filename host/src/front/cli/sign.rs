@@ -10,7 +10,8 @@ use super::{
 };
 use hotshoe::{Blame, ExitCode, Problem, provenance};
 use hotshoe_loader::{
-    PublicKey, SIGNATURE_BYTES_MAX, SecretKey, Subject, judge_signature, read_small, signature_path,
+    PublicKey, SIGNATURE_BYTES_MAX, SecretKey, Subject, argument, judge_signature, printable_path,
+    read_small, signature_path,
 };
 use std::{
     ffi::OsString,
@@ -23,7 +24,7 @@ use std::{
 pub(super) fn keygen(path: &Path, format: LogFormat) -> ExitCode {
     match make_pair(path) {
         Ok((public, key)) => {
-            let (path, public) = (path.display(), public.display());
+            let (path, public) = (printable_path(path), printable_path(&public));
             report::out(&format!(
                 "{path}: the secret key; keep it to yourself\n{public}: the public key, {key}\n"
             ));
@@ -38,7 +39,7 @@ fn make_pair(path: &Path) -> Result<(PathBuf, PublicKey), Problem> {
     for path in [path, &public_path] {
         // A key that is replaced by mistake is gone, and with it every plugin's next update.
         if path.symlink_metadata().is_ok() {
-            let headline = format!("{} exists; a key is not written over", path.display());
+            let headline = format!("{} exists; a key is not written over", printable_path(path));
             return Err(Problem::usage("key-exists", headline)
                 .wanted("a name that is not taken")
                 .found("a file of that name")
@@ -47,7 +48,7 @@ fn make_pair(path: &Path) -> Result<(PathBuf, PublicKey), Problem> {
     }
     let secret = SecretKey::from_seed(&seed()?);
     let unwritable = |path: &Path, error: &io::Error| {
-        let headline = format!("{} cannot be written: {error}", path.display());
+        let headline = format!("{} cannot be written: {error}", printable_path(path));
         Problem::error(
             ExitCode::Usage,
             Blame::Environment,
@@ -75,8 +76,14 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a key is none, and would be in the way of the next try.
+        drop(fs::remove_file(path));
+    }
+    written
 }
 
 /// Random bytes, the system's; the call waits until it has gathered enough to begin with.
@@ -111,7 +118,7 @@ pub(super) fn sign(key: &Path, libraries: &[PathBuf], format: LogFormat) -> Exit
         let subject = subject(library)?;
         let path = signature_path(library);
         replace(&path, &secret.sign(&subject)).map_err(|error| {
-            let headline = format!("{} cannot be written: {error}", path.display());
+            let headline = format!("{} cannot be written: {error}", printable_path(&path));
             let blame = Blame::Environment;
             Problem::error(ExitCode::Usage, blame, "signature-unwritable", headline)
                 .wanted("a folder that this user may write to")
@@ -121,7 +128,7 @@ pub(super) fn sign(key: &Path, libraries: &[PathBuf], format: LogFormat) -> Exit
         let Subject { name, version, .. } = &subject;
         Ok(format!(
             "{}: {name} {version}, signed by {}",
-            path.display(),
+            printable_path(&path),
             secret.public()
         ))
     })
@@ -138,13 +145,16 @@ fn read_secret(path: &Path) -> Result<SecretKey, Problem> {
             .fix("name the file that `hotshoe keygen` made, without .pub")
     })?;
     if mode & 0o077 != 0 {
-        let headline = format!("the secret key {} is not its owner's alone", path.display());
+        let headline = format!(
+            "the secret key {} is not its owner's alone",
+            printable_path(path)
+        );
         return Err(Problem::usage("key-exposed", headline)
             .wanted("mode 0600")
             .found(format!("mode {mode:04o}"))
             .fix(format!(
                 "chmod 600 {}, or, if others may have read it, make a new one",
-                path.display()
+                argument(path)
             )));
     }
     Ok(secret)
@@ -170,10 +180,13 @@ pub(super) fn verify(keys: &[PathBuf], libraries: &[PathBuf], format: LogFormat)
         let key = judge_signature(library, &subject, signature.as_deref(), counted)
             .map_err(|refusal| hotshoe::refused(&refusal))?;
         let Subject { name, version, .. } = &subject;
-        let signed = format!("{}: {name} {version}, signed by {key}", library.display());
+        let signed = format!(
+            "{}: {name} {version}, signed by {key}",
+            printable_path(library)
+        );
         let file = trusted.iter().position(|other| *other == key);
         Ok(match file.and_then(|index| keys.get(index)) {
-            Some(file) => format!("{signed} ({})", file.display()),
+            Some(file) => format!("{signed} ({})", printable_path(file)),
             None => format!("{signed}, whom no --key vouches for"),
         })
     })
