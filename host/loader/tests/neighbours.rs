@@ -399,6 +399,28 @@ fn what_the_loader_would_look_for_in_the_working_folder_is_refused() {
     }
 }
 
+/// What an operator is told to change is the file that is at fault.
+#[test]
+fn a_neighbour_that_looks_in_the_working_folder_is_named_itself() {
+    let shop = Workshop::new();
+    let stage = shop.path("stage");
+    fs::create_dir(&stage).expect("mkdir");
+    let relative = [&SHARED[..], &["-Wl,-rpath,lib"]].concat();
+    let dep = shop.cc("libdep.so", "int dep(void) { return 1; }", &relative);
+    let path = user(
+        &shop,
+        "libuser.so",
+        &["-L.", "-l:libdep.so", "-Wl,-rpath,$ORIGIN"],
+    );
+    let refusal = refused(&path, &below(&stage));
+    assert_eq!(
+        (refusal.code, &*refusal.file),
+        (RefusalCode::MissingDependency, &*dep)
+    );
+    let fix = format!("patchelf --set-rpath '$ORIGIN' {},", dep.display());
+    assert!(refusal.fix.expect("a fix").starts_with(&fix));
+}
+
 #[test]
 fn a_folder_that_everybody_may_put_a_library_in_is_as_open_as_the_plugin_s_own() {
     let shop = Workshop::new();

@@ -64,6 +64,7 @@ pub(super) fn resolve(
         seen: HashSet::new(),
         found: Needs::default(),
         open: VecDeque::from([Open {
+            file: library.to_path_buf(),
             place: PathBuf::new(),
             inspection: inspection.clone(),
             inherited: Vec::new(),
@@ -88,6 +89,8 @@ struct Search<'a> {
 
 /// A library whose needs are still to be looked at.
 struct Open {
+    /// The file that it was read from.
+    file: PathBuf,
     /// Its folder, relative to the plugin's.
     place: PathBuf,
     inspection: Inspection,
@@ -101,6 +104,9 @@ impl Search<'_> {
             self.judge_folders(&open)?;
             let (own, inherited) = open.folders();
             for name in &open.inspection.needed {
+                if !is_file_name(name) {
+                    return Err(no_name(&open.file, name));
+                }
                 if self.seen.insert(name.clone()) {
                     self.settle(name, &own, &inherited)?;
                 }
@@ -123,12 +129,12 @@ impl Search<'_> {
                         Some(folder) => folder,
                         None => continue,
                     },
-                    None => return Err(self.anywhere(element)),
+                    None => return Err(anywhere(&open.file, element)),
                 };
                 if let Some(exposed) =
                     exposed_folder(&folder).filter(|_| !self.policy.allow_writable)
                 {
-                    return Err(self.open_to_all(element, &exposed));
+                    return Err(open_to_all(&open.file, element, &exposed));
                 }
             }
         }
@@ -145,9 +151,6 @@ impl Search<'_> {
     }
 
     fn settle(&mut self, name: &str, own: &[Folder], inherited: &[Folder]) -> Result<(), Refusal> {
-        if !is_file_name(name) {
-            return Err(self.no_name(name));
-        }
         for folder in own {
             match folder {
                 Folder::Beside(place) => {
@@ -213,63 +216,12 @@ impl Search<'_> {
             soname: inspection.soname.clone(),
         });
         self.open.push_back(Open {
+            file: file.to_path_buf(),
             place,
             inspection,
             inherited: inherited.to_vec(),
         });
         Ok(())
-    }
-
-    /// The loader follows what holds a separator as a path, after it put in what a variable (`$LIB`) stands for; and no file is
-    /// called `..`.
-    fn no_name(&self, name: &str) -> Refusal {
-        let shown = printable(name.as_bytes());
-        let file = Path::new(name).file_name().and_then(OsStr::to_str);
-        let soname = file.map_or_else(|| "FILE".to_owned(), |file| printable(file.as_bytes()));
-        Refusal::new(
-            RefusalCode::MissingDependency,
-            self.library,
-            "names a library that it needs by a path, which leads elsewhere from each folder that a host is started in",
-            "the bare name of a library",
-            format!("`{shown}`"),
-        )
-        .fix(format!(
-            "its author links that library with -Wl,-soname,{soname} and the plugin with it anew"
-        ))
-    }
-
-    fn anywhere(&self, element: &str) -> Refusal {
-        let element = match element.is_empty() {
-            true => "an empty element, which is the folder that the host works in".to_owned(),
-            false => format!("`{}`", printable(element.as_bytes())),
-        };
-        Refusal::new(
-            RefusalCode::MissingDependency,
-            self.library,
-            "looks for libraries in a folder that is another one for each folder that a host is started in",
-            "RPATH and RUNPATH with elements that begin with / or $ORIGIN",
-            element,
-        )
-        .fix(format!(
-            "patchelf --set-rpath '$ORIGIN' {}, or link it anew with -Wl,-rpath,'$ORIGIN' and no colon at either end",
-            argument(self.library)
-        ))
-    }
-
-    fn open_to_all(&self, element: &str, exposed: &Exposed) -> Refusal {
-        let Exposed { shown, mode, .. } = exposed;
-        let element = printable(element.as_bytes());
-        Refusal::new(
-            RefusalCode::WritableByOthers,
-            self.library,
-            format!("looks for libraries in {element}, where everybody on this machine may put one"),
-            "no write permission for others",
-            format!("mode {mode:04o} on {shown}"),
-        )
-        .fix(format!(
-            "take that folder out of it: patchelf --set-rpath '$ORIGIN' {}, or set allow_writable = true for this plugin",
-            argument(self.library)
-        ))
     }
 
     fn out_of_reach(&self, name: &str, file: &Path, normal: bool) -> Refusal {
@@ -321,6 +273,58 @@ fn is_file_name(name: &str) -> bool {
     matches!(parts.next(), Some(Component::Normal(part)) if part == OsStr::new(name))
         && !name.contains('$')
         && parts.next().is_none()
+}
+
+/// The loader follows what holds a separator as a path, after it put in what a variable (`$LIB`) stands for; and no file is
+/// called `..`.
+fn no_name(file: &Path, name: &str) -> Refusal {
+    let shown = printable(name.as_bytes());
+    let soname = Path::new(name).file_name().and_then(OsStr::to_str);
+    let soname = soname.map_or_else(|| "FILE".to_owned(), |file| printable(file.as_bytes()));
+    Refusal::new(
+        RefusalCode::MissingDependency,
+        file,
+        "needs a library by a path instead of a name, and whatever lies there would run",
+        "the bare name of a library",
+        format!("`{shown}`"),
+    )
+    .fix(format!(
+        "its author links that library with -Wl,-soname,{soname} and the plugin with it anew"
+    ))
+}
+
+fn anywhere(file: &Path, element: &str) -> Refusal {
+    let element = match element.is_empty() {
+        true => "an empty element, which is the folder that the host works in".to_owned(),
+        false => format!("`{}`", printable(element.as_bytes())),
+    };
+    Refusal::new(
+        RefusalCode::MissingDependency,
+        file,
+        "looks for libraries in a folder that is another one for each folder that a host is started in",
+        "RPATH and RUNPATH with elements that begin with / or $ORIGIN",
+        element,
+    )
+    .fix(format!(
+        "patchelf --set-rpath '$ORIGIN' {}, or link it anew with -Wl,-rpath,'$ORIGIN' and no colon at either end",
+        argument(file)
+    ))
+}
+
+fn open_to_all(file: &Path, element: &str, exposed: &Exposed) -> Refusal {
+    let Exposed { shown, mode, .. } = exposed;
+    let element = printable(element.as_bytes());
+    Refusal::new(
+        RefusalCode::WritableByOthers,
+        file,
+        format!("looks for libraries in {element}, where everybody on this machine may put one"),
+        "no write permission for others",
+        format!("mode {mode:04o} on {shown}"),
+    )
+    .fix(format!(
+        "take that folder out of it: patchelf --set-rpath '$ORIGIN' {}, or set allow_writable = true for this plugin",
+        argument(file)
+    ))
 }
 
 impl Open {
