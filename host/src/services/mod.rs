@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod component;
 pub(crate) mod config;
 pub(crate) mod failure;
+pub(crate) mod folder;
 pub(crate) mod foreign;
 pub(crate) mod log;
 pub(crate) mod message;

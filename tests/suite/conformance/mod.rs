@@ -3,6 +3,7 @@
 mod both_ways;
 mod commit;
 mod crimes;
+mod deaths;
 mod isolated;
 mod log;
 mod record;

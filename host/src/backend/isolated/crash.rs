@@ -1,9 +1,11 @@
 //! What is kept of a worker's death for whoever asks later: how, at which task, and its last words. One JSON file each in the
-//! state folder, the newest ten of an instance. A record that cannot be written is logged, and nothing else suffers.
+//! state folder, the newest ten of an instance, for this user alone: a plugin's log may hold what nobody else is to read. A record that cannot be written is logged, and nothing else suffers.
 
-use crate::status::Crash;
+use crate::{services::folder::make_private, status::Crash};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,10 +22,12 @@ pub(crate) fn folder(state_dir: &Path, instance: &str) -> PathBuf {
 
 /// Writes a record. There are never more of them than the limit, at whatever moment the host leaves.
 pub(crate) fn write(folder: &Path, crash: &Crash) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    make_private(folder)?;
     let bytes = serde_json::to_vec_pretty(crash).map_err(io::Error::other)?;
     let half = folder.join(".new");
-    fs::write(&half, bytes)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&half)?.write_all(&bytes)?;
     // Renamed into place: whoever reads finds it whole.
     fs::rename(&half, make_room(folder)?)
 }
@@ -92,6 +96,25 @@ mod tests {
         let how: Vec<&str> = kept.iter().map(|crash| crash.how.as_str()).collect();
         assert_eq!((how.len(), how[0], how[9]), (10, "died 3", "died 12"));
         assert_eq!(kept[9].log, ["a line"]);
+    }
+
+    #[test]
+    fn a_record_is_its_users_alone_and_so_is_every_folder_that_is_made_for_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let above = tempfile::tempdir().expect("a folder");
+        let state = above.path().join("state");
+        let folder = folder(&state, "x");
+        let crash = Crash {
+            at: "2026-11-25T00:00:00.000Z".to_owned(),
+            how: "died".to_owned(),
+            task: None,
+            log: vec!["a secret".to_owned()],
+        };
+        write(&folder, &crash).expect("written");
+        let mode = |path: &Path| fs::metadata(path).expect("made").permissions().mode() & 0o777;
+        let folders = [&state, &state.join("crashes"), &folder];
+        assert_eq!(folders.map(|path| mode(path)), [0o700; 3]);
+        assert_eq!(mode(&folder.join("00000001.json")), 0o600);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the journal asks of the operating system: the calls of the commit path, which a test replaces to make them fail, and
 //! a folder that is opened without following links. Interprets nothing that it reads.
 
+use crate::services::folder;
 use rustix::{
     fd::OwnedFd,
     fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat},
@@ -8,9 +9,9 @@ use rustix::{
     process::geteuid,
 };
 use std::{
-    fs::{DirBuilder, File},
+    fs::File,
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -93,9 +94,7 @@ impl Folder {
             path: path.to_owned(),
             error,
         };
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(state_dir);
-        made.map_err(|error| failed(state_dir, error))?;
+        folder::make_private(state_dir).map_err(|error| failed(state_dir, error))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut folder = fs::openat(CWD, state_dir, flags, Mode::empty())
             .map_err(|error| failed(state_dir, error.into()))?;
