@@ -59,21 +59,21 @@ impl<'a> Report<'a> {
     pub(super) fn wrong(&mut self, node: &Node<'_>, wanted: String, wrong: Wrong) {
         let value = node.value.get_ref();
         let label = node.path.label();
-        let (code, sentence, literal) = match wrong {
-            Wrong::Type { meant } => (
-                "wrong-type",
-                format!("{label} cannot be {}", kind(value)),
-                meant,
-            ),
-            Wrong::Value { meant } => (
-                "bad-value",
-                format!("{label} cannot be {}", describe(value)),
-                meant,
-            ),
+        let (code, found) = match &wrong {
+            Wrong::Type { .. } => ("wrong-type", kind(value).to_owned()),
+            Wrong::Value { .. } | Wrong::Bound(_) => ("bad-value", describe(value)),
         };
-        let fix = match literal {
-            Some(meant) => format!("did you mean `{}`?", node.path.assignment(&meant)),
-            None => format!("write it as in `{}`", node.path.assignment(&node.example)),
+        let sentence = format!("{label} cannot be {found}");
+        let assign = |literal: &str| node.path.assignment(literal);
+        let fix = match &wrong {
+            Wrong::Type { meant: Some(meant) } | Wrong::Value { meant: Some(meant) } => {
+                format!("did you mean `{}`?", assign(meant))
+            }
+            Wrong::Bound(Bound::Least(least)) => format!("the least is `{}`", assign(least)),
+            Wrong::Bound(Bound::Most(most)) => format!("the most is `{}`", assign(most)),
+            Wrong::Type { .. } | Wrong::Value { .. } => {
+                format!("write it as in `{}`", assign(&node.example))
+            }
         };
         let problem = self.error(code, &sentence, &node.value.span());
         self.add(problem.wanted(wanted).found(describe(value)).fix(fix));
@@ -129,6 +129,14 @@ pub(super) enum Wrong {
     Type { meant: Option<String> },
     /// The right sort, but out of range or not among the words.
     Value { meant: Option<String> },
+    /// A number beyond the bounds; the one that it missed is offered.
+    Bound(Bound),
+}
+
+/// The end of a range, as a literal.
+pub(super) enum Bound {
+    Least(String),
+    Most(String),
 }
 
 impl Wrong {

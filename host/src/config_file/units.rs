@@ -9,7 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use toml::de::DeValue;
 
-use super::{read::Scalar, report::Wrong};
+use super::{
+    read::Scalar,
+    report::{Bound, Wrong},
+};
 
 /// Thirty days. Nothing here is waited for longer, and a point in time plus this never overflows a clock.
 const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -151,6 +154,16 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
         (MIN..=MAX).contains(&bytes).then_some(Self(bytes))
     }
 
+    fn bounded(bytes: u64) -> Result<Self, Wrong> {
+        let shown = |bytes| format!("\"{}\"", display(bytes, &SIZE_UNITS));
+        Self::within(bytes).ok_or_else(|| {
+            Wrong::Bound(match bytes < MIN {
+                true => Bound::Least(shown(MIN)),
+                false => Bound::Most(shown(MAX)),
+            })
+        })
+    }
+
     fn meant(text: &str) -> Option<String> {
         let plain: String = text
             .split_whitespace()
@@ -177,21 +190,19 @@ impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
         format!("a size: a whole number and B, KiB, MiB or GiB; from \"{least}\" to \"{most}\"")
     }
     fn example() -> String {
-        format!("\"{}\"", display(MAX, &SIZE_UNITS))
+        format!("\"{}\"", display(MIN.max(1 << 20).min(MAX), &SIZE_UNITS))
     }
     fn parse(value: &DeValue<'_>) -> Result<Self, Wrong> {
         match value {
-            DeValue::String(text) => {
-                parse(text, &SIZE_UNITS)
-                    .and_then(Self::within)
-                    .ok_or_else(|| Wrong::Value {
-                        meant: Self::meant(text),
-                    })
-            }
+            DeValue::String(text) => match parse(text, &SIZE_UNITS) {
+                Some(bytes) => Self::bounded(bytes),
+                None => Err(Wrong::Value {
+                    meant: Self::meant(text),
+                }),
+            },
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
-                .ok()
-                .and_then(Self::within)
-                .ok_or(Wrong::VALUE),
+                .map_err(|_| Wrong::VALUE)
+                .and_then(Self::bounded),
             _ => Err(Wrong::TYPE),
         }
     }
@@ -229,16 +240,22 @@ impl<const MIN: u32, const MAX: u32> Scalar for Int<MIN, MAX> {
         format!("a whole number from {MIN} to {MAX}")
     }
     fn example() -> String {
-        MAX.to_string()
+        MIN.to_string()
     }
     fn parse(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let within = |number: &u32| (MIN..=MAX).contains(number);
         match value {
-            DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix())
-                .ok()
-                .filter(within)
-                .map(Self)
-                .ok_or(Wrong::VALUE),
+            DeValue::Integer(number) => {
+                let number = i128::from_str_radix(number.as_str(), number.radix());
+                match number.map_err(|_| Wrong::VALUE)? {
+                    less if less < MIN.into() => Err(Wrong::Bound(Bound::Least(MIN.to_string()))),
+                    number => u32::try_from(number)
+                        .ok()
+                        .filter(within)
+                        .map(Self)
+                        .ok_or_else(|| Wrong::Bound(Bound::Most(MAX.to_string()))),
+                }
+            }
             // "3" is meant for 3.
             DeValue::String(text) => {
                 let meant = text.trim().parse().ok().filter(within);

@@ -315,7 +315,7 @@ const WORDS: &[Row] = &[
         "out of range",
         "[stream]\nretries = »101",
         (2, "bad-value"),
-        "`retries = 3`",
+        "the most is `retries = 100`",
     ),
     before(
         "unknown word",

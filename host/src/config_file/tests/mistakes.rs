@@ -129,7 +129,7 @@ fn bad_values_are_reported_with_what_was_meant() {
     check("[host]\nhostname = \" \"", &["bad-value 2:12"]);
     check(
         "[executors]\ncount = 0",
-        &["bad-value 2:9 | as in `count = 1`"],
+        &["bad-value 2:9 | the least is `count = 1`"],
     );
     check("[executors]\ncount = 1025", &["bad-value 2:9"]);
     check("[executors]\ncount = -1", &["bad-value 2:9"]);
@@ -185,7 +185,7 @@ fn bad_values_are_reported_with_what_was_meant() {
     check("[stream]\nrecord_max = \"2GiB\"", &["bad-value 2:14"]);
     check(
         "[stream]\nretries = 101",
-        &["bad-value 2:11 | as in `retries = 3`"],
+        &["bad-value 2:11 | the most is `retries = 100`"],
     );
     check(
         "[stream]\non_error = \"dead_leter\"",
@@ -441,14 +441,35 @@ fn limits_are_not_less_than_a_worker_needs() {
         &limits("memory = \"32MiB\", cpu_time = \"1s\", files = 16, processes = 16"),
         &[],
     );
-    check(&limits("memory = \"31MiB\""), &["bad-value 4:21"]);
+    check(
+        &limits("memory = \"31MiB\""),
+        &["bad-value 4:21 | the least is `memory = \"32MiB\"`"],
+    );
+    check(
+        &limits("memory = \"1025GiB\""),
+        &["bad-value 4:21 | the most is `memory = \"1024GiB\"`"],
+    );
     check(
         &limits("memory = \"64MB\""),
         &["bad-value 4:21 | \"64MiB\""],
     );
     check(&limits("cpu_time = \"999ms\""), &["bad-value 4:23"]);
-    check(&limits("files = 15"), &["bad-value 4:20"]);
-    check(&limits("processes = 1"), &["bad-value 4:24"]);
+    check(
+        &limits("files = 15"),
+        &["bad-value 4:20 | the least is `files = 16`"],
+    );
+    check(
+        &limits("processes = -1"),
+        &["bad-value 4:24 | the least is `processes = 16`"],
+    );
+    check(
+        &limits("files = 1048577"),
+        &["bad-value 4:20 | the most is `files = 1048576`"],
+    );
+    check(
+        &limits("processes = true"),
+        &["wrong-type 4:24 | processes = 16"],
+    );
     check(
         &limits("memroy = \"1GiB\""),
         &["unknown-key 4:12 | `memory`"],
@@ -599,7 +620,7 @@ fn text_is_kept_as_an_operator_sees_it() {
     check(
         "[stream]\nretries = 101",
         "error[bad-value]: `retries` of [stream] cannot be 101 (hotshoe.toml:2)\n  wanted: a whole number from 0 to \
-         100\n  found:  101\n  at:     hotshoe.toml:2:11\n  fix:    write it as in `retries = 3`",
+         100\n  found:  101\n  at:     hotshoe.toml:2:11\n  fix:    the most is `retries = 100`",
     );
     check(
         "[[plugin]]\nname = \"b\"\nlibrary = \"b\"\ndeadlines.init = 5",
