@@ -79,9 +79,12 @@ pub(crate) enum Hook<'a> {
 ///
 /// A call into code whose process has died answers [`GONE`](hotshoe_abi::failure_kind::GONE), and so does every later one:
 /// parts do not come back to life, others are made. Such a failure's message says how the process ended (`killed by signal 11
-/// (SIGSEGV)`), and its code is [`IN_HAND`] where the batch of the call had been delivered and was the one being worked on.
+/// (SIGSEGV)`), and its code is [`IN_HAND`] or [`IN_COMPANY`] where the batch of the call had been delivered and was the one
+/// being worked on.
 pub(crate) trait ExecutorParts: Send {
     fn instance(&self) -> &Arc<InstanceInfo>;
+    /// Which life of the instance's process they are of.
+    fn life(&self) -> u64;
     /// Makes and initialises the executor part, if one is declared.
     fn init_executor(&mut self) -> Result<(), Failure>;
     /// Makes and initialises the processor, if one is declared.
@@ -120,8 +123,11 @@ pub(crate) trait ExecutorParts: Send {
     }
 }
 
-/// The code of a failure whose batch was being worked on when the process died.
+/// The code of a failure whose batch was being worked on when the process died, and no other was out.
 pub(crate) const IN_HAND: &str = "in-hand";
+
+/// The same, with others out.
+pub(crate) const IN_COMPANY: &str = "in-company";
 
 /// A refusal in the host's words.
 pub(crate) fn refused(refusal: &hotshoe_loader::Refusal, at: Option<Place>) -> Problem {

@@ -71,10 +71,12 @@ impl Build {
 
 #[derive(Default)]
 pub(crate) struct World {
-    life: u32,
+    life: u64,
     dead: bool,
-    /// Nobody had anything in hand when it died.
-    killed_from_outside: bool,
+    /// Nobody had anything in hand when this life ended.
+    killed_from_outside: Option<u64>,
+    /// Lives that a record ended, and which it was.
+    pub(crate) killed_by: Vec<(u64, u64)>,
     pub(crate) crimes: BTreeMap<u64, Crime>,
     /// Calls of `process` and `begin` after which the worker is killed from outside, one after another.
     pub(crate) kills: VecDeque<u32>,
@@ -145,7 +147,6 @@ impl Scripted {
         let mut world = self.world.lock();
         world.life += 1;
         world.dead = false;
-        world.killed_from_outside = false;
     }
 
     pub(crate) fn die(&self) {
@@ -196,7 +197,7 @@ fn number(record: &[u8]) -> u64 {
 struct Parts {
     on: Arc<Scripted>,
     executor: ExecutorId,
-    life: u32,
+    life: u64,
     begun: VecDeque<(Vec<u32>, Vec<u8>)>,
     /// A panic spoiled what is begun.
     spoiled: bool,
@@ -229,7 +230,7 @@ impl Parts {
 
     fn gone(&mut self, in_hand: bool) -> Failure {
         self.told_gone = true;
-        let outside = self.on.world.lock().killed_from_outside;
+        let outside = self.on.world.lock().killed_from_outside == Some(self.life);
         let code = if in_hand && !outside { IN_HAND } else { "" };
         Failure {
             code: code.into(),
@@ -251,7 +252,7 @@ impl Parts {
         };
         if killed && !world.dead && world.life == self.life {
             world.kills.pop_front();
-            world.killed_from_outside = true;
+            world.killed_from_outside = Some(self.life);
             drop(world);
             self.on.die();
         } else {
@@ -288,6 +289,9 @@ impl Parts {
         }
         *crime.left() -= 1;
         let crime = *crime;
+        if matches!(crime, Crime::Dies(_)) && !world.dead && world.life == self.life {
+            world.killed_by.push((self.life, record));
+        }
         drop(world);
         match crime {
             Crime::Errors(_) => {
@@ -309,6 +313,10 @@ impl Parts {
 impl ExecutorParts for Parts {
     fn instance(&self) -> &Arc<InstanceInfo> {
         &self.on.info
+    }
+
+    fn life(&self) -> u64 {
+        self.life
     }
 
     fn init_executor(&mut self) -> Result<(), Failure> {

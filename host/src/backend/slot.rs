@@ -4,13 +4,13 @@ mod flight;
 
 use self::flight::Flight;
 pub(crate) use self::flight::{Landed, Landing};
-use super::{Backend, ExecutorParts, Hook, IN_HAND};
+use super::{Backend, ExecutorParts, Hook, IN_COMPANY, IN_HAND};
 use crate::{
     error::{Blame, ExitCode, Problem},
     machine::{
         ExecutorId, InstanceId,
         batch::{Batch, OutputLimits},
-        history::{Gone, History, Replay},
+        history::{Gone, Hand, History, Replay},
         supervisor::GONE,
     },
     services::{
@@ -267,16 +267,22 @@ impl Slot {
         if !self.dead.contains(&place) {
             self.dead.push(place);
         }
-        self.gone(place, failure.message.as_str(), failure.code == IN_HAND)
+        let hand = match failure.code.as_str() {
+            IN_HAND => Hand::Only,
+            IN_COMPANY => Hand::Company,
+            _ => Hand::Elsewhere,
+        };
+        self.gone(place, failure.message.as_str(), hand)
     }
 
-    fn gone(&self, place: usize, how: &str, in_hand: bool) -> Gone {
+    fn gone(&self, place: usize, how: &str, hand: Hand) -> Gone {
         let info = self.parts[place].instance();
         Gone {
             instance: info.id,
             plugin: info.name.clone(),
             how: how.to_owned(),
-            in_hand,
+            life: self.parts[place].life(),
+            hand,
         }
     }
 
@@ -285,7 +291,7 @@ impl Slot {
         if !self.dead.contains(&place) {
             return Ok(());
         }
-        Err(Broke::Gone(self.gone(place, "", false)))
+        Err(Broke::Gone(self.gone(place, "", Hand::Elsewhere)))
     }
 
     /// Runs the whole chain once, with the hooks of every executor part around it.

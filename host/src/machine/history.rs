@@ -1,7 +1,8 @@
 //! What a task has been through: its attempts, the workers that died under it, and how far its replay record by record got.
 //!
 //! The one place that decides when a death is a record's fault. It knows no thread and no worker; whether a death may be
-//! charged at all (the task was in the worker's hand, and alone) is for the caller to say.
+//! charged at all (the task was in the worker's hand, and alone) is for the caller to say. A death in company is no proof, but
+//! once the record is found it explains that one as well.
 
 use super::{InstanceId, batch::Batch};
 use std::collections::BTreeSet;
@@ -13,6 +14,20 @@ const DEATHS_BEFORE_REPLAY: usize = 2;
 /// Deaths that it takes to find the first record that kills: the two, and the one in the replay.
 pub(crate) const DEATHS_TO_FIND: usize = DEATHS_BEFORE_REPLAY + 1;
 
+/// Where a batch was when the worker that had been handed it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    /// On its way there or back, or waiting there; or the worker was dead already.
+    Elsewhere,
+    /// The worker was working on it, and others were out as well.
+    Company,
+    /// The worker was working on it, and no other was out.
+    Only,
+}
+
+/// Deaths that an instance is to be forgiven: whose, and of which lives.
+pub(crate) type Forgiven = Vec<(InstanceId, Vec<u64>)>;
+
 /// A worker that died under an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gone {
@@ -21,8 +36,9 @@ pub(crate) struct Gone {
     pub(crate) plugin: String,
     /// How the worker ended, as an operator reads it: `killed by signal 11 (SIGSEGV)`. May be empty.
     pub(crate) how: String,
-    /// The batch had reached the worker, and it was the one that the worker was working on.
-    pub(crate) in_hand: bool,
+    /// Which of its lives ended.
+    pub(crate) life: u64,
+    pub(crate) hand: Hand,
 }
 
 impl Gone {
@@ -77,9 +93,11 @@ pub(crate) struct History {
     /// A worker died while it had this task: nothing else runs beside it until it is through, so that the next death is
     /// known to be its own.
     pub(crate) suspect: bool,
-    /// The instances whose workers died with this task in hand, and nothing else; until a record is found guilty.
-    deaths: Vec<InstanceId>,
-    /// The instances whose workers died with this task in hand, with others beside it or not; until a record is found guilty.
+    /// The lives that ended with this task in hand, and nothing else; until a record is found guilty.
+    deaths: Vec<(InstanceId, u64)>,
+    /// The lives that ended with this task in hand and others beside it; until a record is found guilty.
+    in_company: Vec<(InstanceId, u64)>,
+    /// The instances whose deaths under this task are held until a record is found guilty, or the task is through.
     accusers: BTreeSet<InstanceId>,
 }
 
@@ -95,19 +113,20 @@ impl History {
         self.deaths.len()
     }
 
-    /// A worker died while it had this task. Answers how many deaths each instance is to be forgiven.
+    /// A worker died while it had this task. Answers which deaths each instance is to be forgiven.
     ///
     /// - `alone`: nothing else was under way, anywhere.
-    pub(crate) fn died(&mut self, gone: &Gone, alone: bool) -> Vec<(InstanceId, u32)> {
+    pub(crate) fn died(&mut self, gone: &Gone, alone: bool) -> Forgiven {
         self.suspect = true;
-        if !gone.in_hand {
-            return Vec::new();
+        if gone.hand == Hand::Only {
+            self.accusers.insert(gone.instance);
         }
-        self.accusers.insert(gone.instance);
-        match alone {
-            true => self.charge(gone),
-            false => Vec::new(),
+        match (gone.hand, alone) {
+            (Hand::Elsewhere, _) => {}
+            (Hand::Only, true) => return self.charge(gone),
+            (Hand::Only | Hand::Company, _) => self.in_company.push((gone.instance, gone.life)),
         }
+        Vec::new()
     }
 
     /// The task is through. Answers whose deaths under it are no record's fault, as far as anybody will ever know.
@@ -116,9 +135,9 @@ impl History {
     }
 
     /// A worker died with this task in hand, and with nothing else. Where that proves a record guilty, the record is at fault,
-    /// and the answer is how many deaths each instance is to be forgiven.
-    fn charge(&mut self, gone: &Gone) -> Vec<(InstanceId, u32)> {
-        self.deaths.push(gone.instance);
+    /// and the answer is which deaths each instance is to be forgiven: those that proved it, and those in company before.
+    fn charge(&mut self, gone: &Gone) -> Forgiven {
+        self.deaths.push((gone.instance, gone.life));
         let Some(replay) = &mut self.replay else {
             if self.deaths.len() >= DEATHS_BEFORE_REPLAY {
                 self.replay = Some(Replay::default());
@@ -134,11 +153,11 @@ impl History {
         replay.next += 1;
         replay.poisoned = true;
         self.accusers.clear();
-        let mut forgiven: Vec<(InstanceId, u32)> = Vec::new();
-        for instance in self.deaths.drain(..) {
+        let mut forgiven = Forgiven::new();
+        for (instance, life) in self.in_company.drain(..).chain(self.deaths.drain(..)) {
             match forgiven.iter_mut().find(|(known, _)| *known == instance) {
-                Some((_, deaths)) => *deaths += 1,
-                None => forgiven.push((instance, 1)),
+                Some((_, lives)) => lives.push(life),
+                None => forgiven.push((instance, vec![life])),
             }
         }
         forgiven
@@ -149,26 +168,33 @@ impl History {
 mod tests {
     use super::*;
 
-    fn gone(instance: usize) -> Gone {
+    fn gone(instance: usize, life: u64) -> Gone {
         Gone {
             instance: InstanceId(instance),
             plugin: "x".to_owned(),
             how: "killed by signal 11 (SIGSEGV)".to_owned(),
-            in_hand: true,
+            life,
+            hand: Hand::Only,
         }
+    }
+
+    fn with(hand: Hand, gone: Gone) -> Gone {
+        Gone { hand, ..gone }
     }
 
     #[test]
     fn the_third_death_names_the_record_and_a_later_one_is_enough() {
         let mut history = History::default();
-        assert_eq!(history.died(&gone(0), true), []);
+        assert_eq!(history.died(&gone(0, 1), true), []);
         assert!(history.replay.is_none());
-        assert_eq!(history.died(&gone(0), true), []);
+        assert_eq!(history.died(&gone(0, 2), true), []);
         history.replay.as_mut().unwrap().next = 5;
-        assert_eq!(history.died(&gone(0), true), [(InstanceId(0), 3)]);
+        let forgiven = history.died(&gone(0, 3), true);
+        assert_eq!(forgiven, [(InstanceId(0), vec![1, 2, 3])]);
         assert_eq!(history.replay.as_ref().unwrap().next, 6);
         history.replay.as_mut().unwrap().next = 9;
-        assert_eq!(history.died(&gone(0), true), [(InstanceId(0), 1)]);
+        let forgiven = history.died(&gone(0, 4), true);
+        assert_eq!(forgiven, [(InstanceId(0), vec![4])]);
         let replay = history.replay.unwrap();
         let found: Vec<(usize, &str)> = replay
             .faults
@@ -187,41 +213,55 @@ mod tests {
             replay: Some(Replay::default()),
             ..History::default()
         };
-        assert_eq!(history.died(&gone(0), true), []);
-        assert_eq!(history.died(&gone(0), true), []);
+        assert_eq!(history.died(&gone(0, 1), true), []);
+        assert_eq!(history.died(&gone(0, 2), true), []);
         assert_eq!(history.replay.as_ref().unwrap().next, 0);
-        assert_eq!(history.died(&gone(0), true), [(InstanceId(0), 3)]);
+        let forgiven = history.died(&gone(0, 3), true);
+        assert_eq!(forgiven, [(InstanceId(0), vec![1, 2, 3])]);
+    }
+
+    #[test]
+    fn a_death_in_company_proves_nothing_and_is_explained_by_the_record_that_is_found() {
+        let mut history = History::default();
+        assert_eq!(history.died(&with(Hand::Company, gone(0, 4)), false), []);
+        // Whatever the worker says: others were out elsewhere.
+        assert_eq!(history.died(&gone(0, 5), false), []);
+        // Another task was in its hand.
+        assert_eq!(history.died(&with(Hand::Elsewhere, gone(0, 6)), true), []);
+        assert_eq!((history.deaths(), history.suspect), (0, true));
+        assert_eq!(history.died(&gone(0, 7), true), []);
+        assert_eq!(history.died(&gone(0, 8), true), []);
+        let forgiven = history.died(&gone(0, 9), true);
+        assert_eq!(forgiven, [(InstanceId(0), vec![4, 5, 7, 8, 9])]);
+        // Told once.
+        let forgiven = history.died(&gone(0, 10), true);
+        assert_eq!(forgiven, [(InstanceId(0), vec![10])]);
     }
 
     #[test]
     fn a_task_that_gets_through_tells_whose_deaths_were_no_records_fault() {
         let mut history = History::default();
-        history.died(&gone(1), false);
-        history.died(&gone(0), true);
-        history.died(
-            &Gone {
-                in_hand: false,
-                ..gone(2)
-            },
-            true,
-        );
+        history.died(&gone(1, 1), false);
+        history.died(&gone(0, 1), true);
+        history.died(&with(Hand::Elsewhere, gone(2, 1)), true);
+        history.died(&with(Hand::Company, gone(3, 1)), false);
         let whose = BTreeSet::from([InstanceId(0), InstanceId(1)]);
         assert_eq!((history.acquitted(), history.suspect), (whose, true));
         assert_eq!(history.acquitted(), BTreeSet::new());
         // One that was found guilty answers for all of them.
-        history.died(&gone(0), true);
-        history.died(&gone(0), true);
+        history.died(&gone(0, 2), true);
+        history.died(&gone(0, 3), true);
         assert_eq!(history.acquitted(), BTreeSet::new());
     }
 
     #[test]
     fn each_instance_is_forgiven_its_own_deaths() {
         let mut history = History::default();
-        history.died(&gone(0), true);
-        history.died(&gone(1), true);
-        assert_eq!(
-            history.died(&gone(0), true),
-            [(InstanceId(0), 2), (InstanceId(1), 1)]
-        );
+        history.died(&with(Hand::Company, gone(2, 7)), false);
+        history.died(&gone(0, 3), true);
+        history.died(&gone(1, 1), true);
+        let forgiven = history.died(&gone(0, 4), true);
+        let each = |id: usize, lives: &[u64]| (InstanceId(id), lives.to_vec());
+        assert_eq!(forgiven, [each(2, &[7]), each(0, &[3, 4]), each(1, &[1])]);
     }
 }

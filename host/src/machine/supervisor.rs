@@ -181,8 +181,8 @@ pub(crate) enum Event {
     Died(InstanceId, Death),
     /// The executor made its parts of the instance anew, or could not.
     Revived(ExecutorId, InstanceId, Result<(), Problem>),
-    /// A record killed the instance's worker so many times, and was found. Told before that executor's `Revived`.
-    Poisoned(InstanceId, u32),
+    /// A record was found that killed the instance's worker in these of its lives. Told before that executor's `Revived`.
+    Poisoned(InstanceId, Vec<u64>),
     /// A task is through under which the instance's worker died, and none of its records was found to be at fault for that.
     HuntEnded(InstanceId),
     StopAsked,
@@ -195,6 +195,8 @@ pub(crate) struct Death {
     pub(crate) how: String,
     /// It was at a batch, and no other was out: a record of that may be at fault.
     pub(crate) in_hand: bool,
+    /// Which of its lives ended: they are numbered upwards.
+    pub(crate) life: u64,
 }
 
 /// The code of a problem that only says: the worker is gone. An executor whose start fails with it is not charged.
@@ -455,7 +457,7 @@ impl Supervisor {
             Event::Faulted(id, problem) => self.fail_instance(id, problem, effects),
             Event::Died(id, death) => self.died(id, death, effects),
             Event::Revived(executor, id, outcome) => self.revived(executor, id, outcome, effects),
-            Event::Poisoned(id, deaths) => self.poisoned(id, deaths, effects),
+            Event::Poisoned(id, lives) => self.poisoned(id, &lives, effects),
             Event::HuntEnded(id) => self.restarts(id).charge_held(),
             Event::StopAsked => self.stop(effects),
         }

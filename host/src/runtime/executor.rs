@@ -156,8 +156,8 @@ impl Executor<'_> {
             }
         }
         let desk = &self.crew.desk;
-        for (instance, deaths) in desk.give_back(self.post, returned, aboard) {
-            self.crew.services.tell(Event::Poisoned(instance, deaths));
+        for (instance, lives) in desk.give_back(self.post, returned, aboard) {
+            self.crew.services.tell(Event::Poisoned(instance, lives));
         }
     }
 

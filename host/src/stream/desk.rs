@@ -11,7 +11,10 @@ use super::batch::Batch;
 use crate::{
     backend::slot::{TaskRun, inbox_full},
     error::Problem,
-    machine::{ExecutorId, InstanceId, history::Gone},
+    machine::{
+        ExecutorId, InstanceId,
+        history::{Forgiven, Gone},
+    },
     services::message::MAILBOX_LEN_MAX,
 };
 use hotshoe_abi::Failure;
@@ -462,15 +465,10 @@ impl Desk {
     }
 
     /// What an executor had in hand when a worker died goes back to the front, in order, and the executor takes no task until
-    /// the instance is revived. Answers how many deaths each instance is to be forgiven, where one was proven a record's.
+    /// the instance is revived. Answers which deaths each instance is to be forgiven, where one was proven a record's.
     ///
     /// - `aboard`: how many of them the worker had been handed.
-    pub(crate) fn give_back(
-        &self,
-        post: Post,
-        returned: Vec<Returned>,
-        aboard: usize,
-    ) -> Vec<(InstanceId, u32)> {
+    pub(crate) fn give_back(&self, post: Post, returned: Vec<Returned>, aboard: usize) -> Forgiven {
         let mut inner = self.inner.lock();
         if !inner.serves(post) {
             return Vec::new();

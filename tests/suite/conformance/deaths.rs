@@ -1,4 +1,5 @@
-//! What a host keeps of its workers' deaths: the folder in which they are written down.
+//! What a host keeps of its workers' deaths, and what it holds against whom: records that kill among many under way, and the
+//! folder in which deaths are written down.
 
 use hotshoe_tests::{DEADLINE, Entry, Setup, TestHost, artifacts};
 use rustix::process::{Signal, kill_process};
@@ -11,6 +12,7 @@ use std::{
 };
 
 const STREAM: &str = "[stream]\nsource = \"stdin\"\nprocessors = [\"bad\"]\n";
+const SOON: &str = "backoff = \"1ms\", backoff_max = \"1ms\"";
 
 fn isolated(setup: &Setup) -> Entry {
     setup.misbehave("bad").key("isolation = \"process\"")
@@ -21,6 +23,43 @@ fn kill(host: &TestHost<'_>, nth: usize) {
     let worker = host.worker("bad").expect("a worker in service");
     kill_process(worker, Signal::KILL).unwrap();
     host.wait_message_again("bad", "in service again", nth);
+}
+
+/// It has no executor part, so that many of its tasks are under way: the death that a record causes first has company, and is
+/// taken back like those by which the record is found.
+#[test]
+fn bad_records_among_many_under_way_stop_no_stream() {
+    const EVERY: usize = 400;
+    for (bad, restart) in [(8, SOON.to_owned()), (2, format!("attempts = 1, {SOON}"))] {
+        let setup = Setup::new();
+        let entry = setup
+            .fixture("bad", "misbehave-lean")
+            .key("isolation = \"process\"")
+            .key(&format!("restart = {{ {restart} }}"))
+            .act("hook = \"record\", crime = \"segfault\", word = \"poison\"");
+        let dead = setup.scratch("dead");
+        let stream = format!(
+            "{STREAM}batch_records = 8\non_error = \"dead-letter\"\ndead_letter = {:?}\n",
+            dead.display().to_string()
+        );
+        setup.entries(&stream, &[entry]);
+        let mut host = setup.start();
+        let is_poison = |number: &usize| number % EVERY == EVERY / 2;
+        let line = |number: usize| match is_poison(&number) {
+            true => format!("{number} poison\n"),
+            false => format!("{number}\n"),
+        };
+        let numbers = 0..bad * EVERY;
+        let records: String = numbers.clone().map(line).collect();
+        host.send(records.as_bytes());
+        host.close_input();
+        host.assert_exit(0);
+        let good = numbers.filter(|number| !is_poison(number));
+        let expected: String = good.map(line).collect();
+        assert_eq!(String::from_utf8_lossy(&host.stdout()), expected);
+        let letters = fs::read_to_string(&dead).expect("the file of the dead letters");
+        assert_eq!(letters.lines().count(), bad, "{letters}");
+    }
 }
 
 fn mode(path: &Path) -> u32 {

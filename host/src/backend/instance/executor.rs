@@ -145,6 +145,10 @@ impl ExecutorParts for Parts {
         &self.shared.info
     }
 
+    fn life(&self) -> u64 {
+        self.life
+    }
+
     fn init_executor(&mut self) -> Result<(), Failure> {
         if !self.shared.declared.executor {
             return Ok(());

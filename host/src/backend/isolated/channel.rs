@@ -9,7 +9,7 @@ use super::{
     wire,
 };
 use crate::{
-    backend::IN_HAND,
+    backend::{IN_COMPANY, IN_HAND},
     services::{
         config::Pin,
         failure::{closed, failure},
@@ -132,8 +132,10 @@ impl Channel {
         let Some(number) = self.out.front().copied() else {
             return Err(closed("the batch"));
         };
-        let answer = self.answer(number)?;
+        let answer = self.answer(number);
+        // Also where none came: the batch behind it is not the one that the worker was at.
         self.out.pop_front();
+        let answer = answer.map_err(|gone| self.at(number, gone))?;
         self.connection.batches_out.fetch_sub(1, Ordering::AcqRel);
         self.written(answer, out)
     }
@@ -301,14 +303,23 @@ impl Channel {
         self.gone()
     }
 
-    /// Why nothing comes back: with `in-hand` where the worker was at the only batch that was out, anywhere.
+    /// Why nothing comes back.
     fn gone(&self) -> Failure {
-        let at = self.connection.in_hand(self.executor);
+        failure(failure_kind::GONE, self.connection.epitaph())
+    }
+
+    /// The same of a batch: whether the worker was at it, and whether another was out, anywhere.
+    fn at(&self, number: u64, gone: Failure) -> Failure {
+        let at_it = self.connection.in_hand(self.executor) == number;
         let alone = self.connection.batches_out.load(Ordering::Acquire) == 1;
-        let in_hand = alone && self.out.front().is_some_and(|number| *number == at);
+        let code = match (at_it, alone) {
+            (true, true) => IN_HAND,
+            (true, false) => IN_COMPANY,
+            (false, _) => "",
+        };
         Failure {
-            code: if in_hand { IN_HAND } else { "" }.into(),
-            ..failure(failure_kind::GONE, self.connection.epitaph())
+            code: code.into(),
+            ..gone
         }
     }
 }

@@ -186,6 +186,8 @@ impl Isolated {
             .map_err(|error| self.not_started(&error))?;
         let limits = cage.attach(process.id());
         process.keep(cage);
+        // Counted before anybody can reach it.
+        let life = self.lives.fetch_add(1, Ordering::AcqRel) + 1;
         let (connection, jobs) = Connection::new(&self.info, &self.services, &self.region, process);
         let (services, id) = (Arc::clone(&self.services), self.info.id);
         let (crashes, name) = (self.crashes.clone(), self.info.name.clone());
@@ -203,13 +205,12 @@ impl Isolated {
             };
             if death.served {
                 // Told first: a disk takes its time.
-                services.tell(Event::Died(id, supervisor::Death { how, in_hand }));
+                services.tell(Event::Died(id, supervisor::Death { how, in_hand, life }));
             }
             if let Err(error) = crash::write(&crashes, &crash) {
                 tracing::warn!(plugin = name, %error, "the record of a worker's death cannot be written");
             }
         };
-        self.lives.fetch_add(1, Ordering::AcqRel);
         connection
             .start(jobs, died)
             .map_err(|error| self.not_started(&error))?;

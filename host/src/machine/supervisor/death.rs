@@ -17,6 +17,7 @@ impl Supervisor {
         }
         let allowed = self.restarts_allowed();
         let instance = self.instance(id);
+        instance.restarts.told = instance.restarts.told.max(death.life);
         if instance.call == Some(Call::Open) {
             // Its own death fails this call or the next one.
             instance.restarts.doubtful = true;
@@ -28,8 +29,8 @@ impl Supervisor {
         }
         instance.restarts.last_death = Some(death.how);
         let when = match death.in_hand {
-            true => When::InHand,
-            false => When::InService,
+            true => When::InHand(death.life),
+            false => When::InService(death.life),
         };
         let owed = self.drop_life(id, effects);
         let instance = self.instance(id);

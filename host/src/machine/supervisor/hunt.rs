@@ -2,7 +2,9 @@
 //!
 //! Such a death (the worker was at the only batch that was out) is *held*: it does not count while the hunt for that record
 //! goes on, for the hunt needs three deaths, and whoever is given up at the second or third has a single bad record to thank
-//! for it. With the record found they are taken back; where the task gets through without one they count as any, from the next
+//! for it. With the record found they are taken back, and so is the death in company that began the hunt, which counted
+//! meanwhile: several tasks were under way, and nobody could tell. Each is taken back by the life that it ended, so none twice
+//! and no other's. Where the task gets through without one they count as any, from the next
 //! failure on: what has just shown that it works is not given up for it. No more than one hunt's deaths are held at a time, and
 //! of the records found only so many a minute excuse anybody, so one that dies of everything is given up all the same, a few
 //! deaths later. Who forgives no failure at all is taken at his word.
@@ -10,8 +12,8 @@
 //! Which record it was is not decided here, but by `machine/history.rs`.
 
 use super::{
-    Effect, InstanceId, Life, Supervisor, Timer,
-    restart::{Restarts, When},
+    Effect, InstanceId, Supervisor, Timer,
+    restart::{Failure, Restarts},
 };
 use crate::machine::history::DEATHS_TO_FIND;
 use std::time::Duration;
@@ -22,15 +24,14 @@ const POISONS_PER_MINUTE_MAX: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Restarts {
-    /// Takes back up to so many of the newest deaths in service; answers their serials.
-    fn take_back(&mut self, deaths: u32) -> Vec<u32> {
-        let mut taken = Vec::new();
-        for place in (0..self.failures.len()).rev() {
-            if taken.len() < deaths as usize && self.failures[place].when != When::Starting {
-                taken.push(self.failures.remove(place).serial);
-            }
-        }
-        taken
+    /// Takes back the ends of these lives that still count; answers their serials.
+    fn take_back(&mut self, lives: &[u64]) -> Vec<u32> {
+        let ended = |failure: &Failure| failure.life.is_some_and(|life| lives.contains(&life));
+        let (taken, left) = std::mem::take(&mut self.failures)
+            .into_iter()
+            .partition::<Vec<Failure>, _>(ended);
+        self.failures = left;
+        taken.into_iter().map(|failure| failure.serial).collect()
     }
 
     pub(super) fn held(&self) -> usize {
@@ -54,7 +55,7 @@ impl Supervisor {
     }
 
     /// A poison record was found: the deaths that it caused were not the instance's fault.
-    pub(super) fn poisoned(&mut self, id: InstanceId, deaths: u32, effects: &mut Vec<Effect>) {
+    pub(super) fn poisoned(&mut self, id: InstanceId, lives: &[u64], effects: &mut Vec<Effect>) {
         let instance = &self.instances[id.0];
         if !self.isolated(id) || instance.out || !self.restarts_allowed() {
             return;
@@ -67,10 +68,10 @@ impl Supervisor {
             restarts.charge_held();
             return;
         }
-        let taken = restarts.take_back(deaths);
-        if taken.len() < deaths as usize && restarts.life == Life::Up {
+        let taken = restarts.take_back(lives);
+        if let Some(untold) = lives.iter().copied().find(|life| *life > restarts.told) {
             // The executor knows of a death before its end-of-file is told.
-            restarts.pardons = 1;
+            restarts.pardon = Some(untold);
         }
         // Older ones that nobody answered for.
         restarts.charge_held();

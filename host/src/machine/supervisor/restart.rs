@@ -44,21 +44,32 @@ pub(super) enum Life {
     Reviving,
 }
 
-/// When a life failed.
+/// When a life failed, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
-    InService,
+    InService(u64),
     /// In service, and at the only batch that was out.
-    InHand,
+    InHand(u64),
     /// In a restart, before it was ready again.
     Starting,
+}
+
+impl When {
+    /// The life that a record may have ended.
+    fn life(self) -> Option<u64> {
+        match self {
+            Self::InService(life) | Self::InHand(life) => Some(life),
+            Self::Starting => None,
+        }
+    }
 }
 
 /// A failure that still counts.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) serial: u32,
-    pub(super) when: When,
+    /// The life that ended in service; none where it failed in a restart.
+    pub(super) life: Option<u64>,
     /// A record may be at fault: it does not count yet.
     pub(super) held: bool,
 }
@@ -87,8 +98,10 @@ pub(super) struct Restarts {
     /// Poison records of the last minute.
     pub(super) poisons: Vec<u32>,
     serials: u32,
-    /// Deaths to come that are taken back already: a poison record may be told before its last death.
-    pub(super) pardons: u32,
+    /// The newest life whose death was told.
+    pub(super) told: u64,
+    /// A life whose death is taken back before it is told: a poison record may be told before its last death.
+    pub(super) pardon: Option<u64>,
     pub(super) revives: BTreeMap<ExecutorId, Revive>,
 }
 
@@ -107,7 +120,8 @@ impl Restarts {
             failures: Vec::new(),
             poisons: Vec::new(),
             serials: 0,
-            pardons: 0,
+            told: 0,
+            pardon: None,
             revives: BTreeMap::new(),
         }
     }
@@ -195,14 +209,14 @@ impl Supervisor {
         }
         self.drop_life(id, effects);
         let policy = self.plan_of(id).restart;
-        let held = when == When::InHand && self.hunts(id);
-        let restarts = self.restarts(id);
-        let pardoned = when != When::Starting && restarts.pardons > 0;
+        let held = matches!(when, When::InHand(_)) && self.hunts(id);
+        let (restarts, life) = (self.restarts(id), when.life());
+        let pardoned = life.is_some() && restarts.pardon == life;
         if pardoned {
-            restarts.pardons -= 1;
+            restarts.pardon = None;
         } else {
             let serial = restarts.serial();
-            let failure = Failure { serial, when, held };
+            let failure = Failure { serial, life, held };
             restarts.failures.push(failure);
             effects.push(Effect::Arm(Timer::Forgive(id, serial), policy.within));
         }
@@ -215,7 +229,7 @@ impl Supervisor {
         }
         // One that is held counts here: a hunt is no reason to hurry.
         let pause = match when {
-            When::InService | When::InHand => policy.pause(failures),
+            When::InService(_) | When::InHand(_) => policy.pause(failures),
             When::Starting => policy.pause_after_failed_start(failures),
         };
         let pause = self.jitter.spread(pause);

@@ -116,6 +116,8 @@ pub(super) struct World {
     ordered: BTreeMap<String, Ordered>,
     /// Isolated instances whose worker lives.
     workers: BTreeSet<InstanceId>,
+    /// Lives whose end was told.
+    told: Vec<(InstanceId, u64)>,
     /// Calls that hang.
     hanging: Vec<(InstanceId, Call)>,
     log: Vec<String>,
@@ -133,10 +135,9 @@ enum Ordered {
     Cancel,
 }
 
-fn died(id: InstanceId) -> Event {
+fn died(id: InstanceId, life: u64, in_hand: bool) -> Event {
     let how = "killed by signal 11 (SIGSEGV)".to_owned();
-    let in_hand = false;
-    Event::Died(id, Death { how, in_hand })
+    Event::Died(id, Death { how, in_hand, life })
 }
 
 /// A pause without its jitter, of which there is at most a quarter.
@@ -175,6 +176,7 @@ impl World {
             supervisor: Supervisor::new(plan.clone()),
             plan,
             script: BTreeMap::new(),
+            told: Vec::new(),
             events: VecDeque::new(),
             timers: BTreeMap::new(),
             now: Duration::ZERO,
@@ -295,9 +297,13 @@ impl World {
     pub(super) fn dies_in_hand(&mut self, name: &str) -> String {
         let id = self.id(name);
         assert!(self.workers.remove(&id), "{name} has no worker to die");
-        let how = "killed by signal 11 (SIGSEGV)".to_owned();
-        let in_hand = true;
-        self.send(Event::Died(id, Death { how, in_hand }))
+        let life = self.life(id);
+        self.told.push((id, life));
+        self.send(died(id, life, true))
+    }
+
+    fn life(&self, id: InstanceId) -> u64 {
+        u64::from(self.supervisor.instances()[id.0].restarts.number)
     }
 
     pub(super) fn hunt_ends(&mut self, name: &str) -> String {
@@ -306,11 +312,23 @@ impl World {
 
     /// A death is told, true or not.
     pub(super) fn death_is_told(&mut self, name: &str) -> String {
-        self.send(died(self.id(name)))
+        let id = self.id(name);
+        self.send(died(id, self.life(id), false))
     }
 
-    pub(super) fn poisons(&mut self, name: &str, deaths: u32) -> String {
-        self.send(Event::Poisoned(self.id(name), deaths))
+    /// A record is found that caused so many of the deaths that were told last.
+    pub(super) fn poisons(&mut self, name: &str, deaths: usize) -> String {
+        let id = self.id(name);
+        let told = self.told.iter().rev().filter(|(whose, _)| *whose == id);
+        let lives = told.take(deaths).map(|(_, life)| *life).collect();
+        self.send(Event::Poisoned(id, lives))
+    }
+
+    /// The same, before the last of them is told.
+    pub(super) fn poisons_early(&mut self, name: &str, deaths: usize) -> String {
+        let id = self.id(name);
+        self.told.push((id, self.life(id)));
+        self.poisons(name, deaths)
     }
 
     /// So much time passes.
@@ -340,7 +358,9 @@ impl World {
             }
         }
         if self.workers.remove(&id) {
-            self.events.push_back(died(id));
+            let life = self.life(id);
+            self.told.push((id, life));
+            self.events.push_back(died(id, life, false));
         }
     }
 
@@ -590,10 +610,11 @@ impl World {
             false => Ok(Answer::Done),
         };
         let returned = Event::Returned(id, call, outcome);
+        let died = died(id, self.life(id), false);
         if told_first {
-            self.events.extend([died(id), returned]);
+            self.events.extend([died, returned]);
         } else {
-            self.events.extend([returned, died(id)]);
+            self.events.extend([returned, died]);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The desk with the hands of its executors moved one by one.
 
 use super::*;
-use crate::backend::scripted::pin;
+use crate::{backend::scripted::pin, machine::history::Hand};
 use std::thread;
 
 struct Table {
@@ -39,7 +39,8 @@ impl Table {
                 instance: InstanceId(0),
                 plugin: "a".to_owned(),
                 how: String::new(),
-                in_hand: true,
+                life: 0,
+                hand: Hand::Only,
             }),
         });
         let post = self.posts[executor];

@@ -7,7 +7,11 @@ use crate::{
         scripted::{Build, Crime, Scripted, pin},
         slot::Broke,
     },
-    machine::{ExecutorId, InstanceId, batch::OutputLimits},
+    machine::{
+        ExecutorId, InstanceId,
+        batch::OutputLimits,
+        history::{Forgiven, Hand},
+    },
 };
 
 const ALONE: Build = Build::PLAIN;
@@ -51,16 +55,11 @@ fn run(slot: &mut Slot, run: &TaskRun, retries: u32) -> Ran {
 }
 
 /// A death in hand and alone, as the desk charges it, and the next life.
-fn next_life(
-    slot: &mut Slot,
-    on: &Arc<Scripted>,
-    ran: Ran,
-    run: &TaskRun,
-) -> Vec<(InstanceId, u32)> {
+fn next_life(slot: &mut Slot, on: &Arc<Scripted>, ran: Ran, run: &TaskRun) -> Forgiven {
     let Ran::Gone(gone) = ran else {
         panic!("{ran:?}")
     };
-    assert!(gone.in_hand);
+    assert_eq!(gone.hand, Hand::Only);
     on.respawn();
     slot.revive(on.id(), on).unwrap();
     run.with_history(|history| history.died(&gone, true))
@@ -87,7 +86,10 @@ fn a_record_that_always_kills_is_found_and_the_others_go_on() {
         forgiven.push(next_life(&mut slot, &on, ran, &task));
     };
     let a = InstanceId(0);
-    assert_eq!(forgiven, [vec![], vec![], vec![(a, 3)], vec![(a, 1)]]);
+    assert_eq!(
+        forgiven,
+        [vec![], vec![], vec![(a, vec![0, 1, 2])], vec![(a, vec![3])]]
+    );
     let (out, faults) = delivered(ran);
     assert_eq!(out, ["0:a", "1:a", "4:a"]);
     let killed =
@@ -179,7 +181,7 @@ fn a_revival_that_fails_leaves_it_dead_and_the_next_one_counts() {
     on.world.lock().inits_failing = 1;
     let failed = slot.revive(on.id(), &on).unwrap_err();
     assert_eq!(failed.code, "executor-init-failed");
-    assert!(matches!(run(&mut slot, &task, 0), Ran::Gone(gone) if !gone.in_hand));
+    assert!(matches!(run(&mut slot, &task, 0), Ran::Gone(gone) if gone.hand == Hand::Elsewhere));
     slot.revive(on.id(), &on).unwrap();
     assert_eq!(delivered(run(&mut slot, &task, 0)).0, ["0:a"]);
     assert!(slot.stop().is_empty());

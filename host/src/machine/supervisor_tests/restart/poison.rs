@@ -24,7 +24,7 @@ fn only_so_many_and_no_failed_starts() {
     world.poisons("a", 1);
     assert_eq!(world.dies("a"), format!("warning 1, (200ms), {AGAIN}"));
     world.poisons("a", 9);
-    assert_eq!(world.dies("a"), format!("warning 1, {AGAIN}"));
+    // The start is left.
     assert_eq!(world.dies("a"), format!("warning 1, (100ms), {AGAIN}"));
 }
 
@@ -33,7 +33,7 @@ fn told_before_the_last_death_it_takes_that_back_too_and_no_other() {
     let mut world = begun(driver());
     world.dies("a");
     world.dies("a");
-    world.poisons("a", 3);
+    world.poisons_early("a", 3);
     assert_eq!(world.dies("a"), format!("warning 1, {AGAIN}"));
     let said = world
         .headlines()
@@ -82,24 +82,24 @@ fn in_stream(attempts: u32) -> World {
 #[test]
 fn a_single_bad_record_is_found_however_little_is_forgiven() {
     for attempts in 1..=4 {
-        for company in [false, true] {
+        for company in [0, 1] {
             for told_first in [false, true] {
                 let mut world = in_stream(attempts);
-                if company {
+                for _ in 0..company {
                     // With others under way, so nobody hunts yet: it counts.
                     world.dies("a");
                 }
                 world.dies_in_hand("a");
                 world.dies_in_hand("a");
                 if told_first {
-                    world.poisons("a", 3);
+                    world.poisons_early("a", 3 + company);
                     world.dies_in_hand("a");
                 } else {
                     world.dies_in_hand("a");
-                    world.poisons("a", 3);
+                    world.poisons("a", 3 + company);
                 }
                 assert_eq!(world.state("a"), State::Ready, "{}", world.log());
-                assert_eq!(world.timers(), 1 + usize::from(company));
+                assert_eq!(world.timers(), 1);
                 // Others of its batch, found at once.
                 for _ in 0..9 {
                     world.dies_in_hand("a");
@@ -113,6 +113,49 @@ fn a_single_bad_record_is_found_however_little_is_forgiven() {
             }
         }
     }
+}
+
+/// Each dies with others under way, and then three times by itself: ten of them are as if nothing had been.
+#[test]
+fn bad_records_among_many_are_found_one_after_another_however_little_is_forgiven() {
+    for attempts in 1..=2 {
+        let mut world = in_stream(attempts);
+        let mut found = 0;
+        loop {
+            assert!(found < 100, "it lives for ever: {}", world.log());
+            world.dies("a");
+            if world.state("a") == State::Quarantined {
+                break;
+            }
+            found += 1;
+            for _ in 0..3 {
+                world.dies_in_hand("a");
+            }
+            world.poisons("a", 4);
+            if found == 10 {
+                assert_eq!(world.state("a"), State::Ready, "{}", world.log());
+                // The marks of ten records, and no failure.
+                assert_eq!(world.timers(), 10);
+            }
+        }
+        // The eleventh is charged, and the next failure is one too many.
+        assert_eq!(found, 11);
+    }
+}
+
+#[test]
+fn a_death_is_taken_back_once_and_no_other_in_its_stead() {
+    // Two tasks were at hand, one on each executor, when it died; a record of both is found.
+    let mut world = in_stream(2);
+    world.dies("a");
+    world.dies("a");
+    world.poisons("a", 1);
+    world.poisons("a", 1);
+    assert_eq!(world.state("a"), State::Ready);
+    // The first death still counts, beside the marks of two records.
+    assert_eq!(world.timers(), 3);
+    world.dies("a");
+    assert!(world.dies("a").starts_with("a retired, error 1"));
 }
 
 #[test]
