@@ -188,6 +188,15 @@ pub(crate) enum Event {
     StopAsked,
 }
 
+/// Why what was read is not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// The drain took longer than it may.
+    DrainOverran,
+    /// Nothing passes any more, however long one waits; why was told.
+    NoWay,
+}
+
 /// The end of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Death {
@@ -227,7 +236,7 @@ pub(crate) enum Effect {
     /// Read no further; deliver what was read.
     DrainStream,
     /// Discard what is not delivered yet.
-    CancelStream,
+    CancelStream(Cancel),
     Report(Problem),
     /// One info line: the instance is skipped.
     ReportSkipped(InstanceId, String),

@@ -512,7 +512,7 @@ mod stop {
         );
         assert_eq!(
             stopped_at("open stream"),
-            "executor 0 stop, executor 1 stop, cancel stream, b shutdown, a shutdown, finish 0"
+            "executor 0 stop, executor 1 stop, give up stream, b shutdown, a shutdown, finish 0"
         );
     }
 
@@ -773,7 +773,7 @@ mod executors {
         world.hangs(0, "a");
         assert_eq!(
             world.hangs(1, "a"),
-            "error 1, drain stream, cancel stream, finish 1"
+            "error 1, drain stream, give up stream, finish 1"
         );
         assert_eq!(world.state("a"), State::Hung);
     }
@@ -783,7 +783,7 @@ mod executors {
         let mut world = World::of([instance("a", &[P])]).stream();
         world.on("drain stream", Hangs).stand_still().start();
         world.stop();
-        assert_eq!(world.hangs(0, "a"), "error 1, cancel stream, finish 1");
+        assert_eq!(world.hangs(0, "a"), "error 1, give up stream, finish 1");
     }
 
     #[test]

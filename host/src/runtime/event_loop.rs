@@ -295,9 +295,9 @@ impl EventLoop {
                 Some(stream) => stream.drain(),
                 None => queue.push(Event::StreamEnded(Ok(()))),
             },
-            Effect::CancelStream => {
+            Effect::CancelStream(why) => {
                 if let Some(desk) = &running.desk {
-                    desk.cancel();
+                    desk.cancel(why);
                 }
             }
             Effect::Report(problem) => {

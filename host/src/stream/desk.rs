@@ -14,6 +14,7 @@ use crate::{
     machine::{
         ExecutorId, InstanceId,
         history::{Forgiven, Gone},
+        supervisor::Cancel,
     },
     services::message::MAILBOX_LEN_MAX,
 };
@@ -153,6 +154,8 @@ struct Inner {
     records_out: u64,
     input_ended: bool,
     finish: Option<Result<Batch, String>>,
+    /// Why nothing more is delivered: the first reason.
+    cancel: Option<Cancel>,
 }
 
 impl Inner {
@@ -227,6 +230,7 @@ impl Desk {
             records_out: 0,
             input_ended: false,
             finish: None,
+            cancel: None,
         };
         Self {
             inner: Mutex::new(inner),
@@ -604,12 +608,17 @@ impl Desk {
     }
 
     /// Nothing more is delivered. Tasks in hand are discarded when they return.
-    pub(crate) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
+    pub(crate) fn cancel(&self, why: Cancel) {
         let mut inner = self.inner.lock();
+        inner.cancel.get_or_insert(why);
+        self.cancelled.store(true, Ordering::Release);
         inner.tasks.clear();
         self.room.notify_all();
         self.completed.notify_all();
+    }
+
+    pub(crate) fn why_cancelled(&self) -> Option<Cancel> {
+        self.inner.lock().cancel
     }
 
     /// Tasks that no executor has in hand.

@@ -1,7 +1,7 @@
 //! What a process of its own adds to the promises: it is killed, stopped, starved and refused from outside, and comes back, is
 //! given up, or is told of; nothing of a dead one stays in the host. What plugins do to themselves in there is the zoo's.
 
-use hotshoe_tests::{DEADLINE, Entry, Setup, TestHost, artifacts, freeze};
+use hotshoe_tests::{DEADLINE, Entry, LogLine, Setup, TestHost, artifacts, freeze};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Command, time::Instant};
 
@@ -281,11 +281,16 @@ fn a_worker_that_dies_of_every_record_is_quarantined_all_the_same() {
     host.send(records.as_bytes());
     host.close_input();
     host.assert_exit(1);
-    let error = &host.errors()[0];
+    let errors = host.errors();
+    let error = &errors[0];
     assert!(
         error.starts_with("error[quarantined]") && error.contains("SIGSEGV"),
         "{error}"
     );
+    // What was read is counted; no drain overran, and a longer one would not have helped.
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    let counted = |line: &LogLine| line.text_of("undelivered").parse::<u64>().is_ok();
+    assert!(host.logs().iter().any(counted), "{}", host.stderr());
 }
 
 /// One bad record in each of many batches that are under way at once: each is found, and the others keep their order.

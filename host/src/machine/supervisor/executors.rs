@@ -2,8 +2,8 @@
 //! given up where a thread does not come back.
 
 use super::{
-    Effect, Executor, ExecutorId, ExecutorState, GONE, InstanceId, Phase, Side, State, Supervisor,
-    Timer, as_warning, human,
+    Cancel, Effect, Executor, ExecutorId, ExecutorState, GONE, InstanceId, Phase, Side, State,
+    Supervisor, Timer, as_warning, human,
 };
 use crate::{
     error::{Blame, ExitCode, Problem},
@@ -314,7 +314,7 @@ impl Supervisor {
         self.set(instance, State::Hung, Some(problem.headline.clone()));
         self.fail_host(problem, effects);
         if self.phase == Phase::Draining {
-            effects.push(Effect::CancelStream);
+            effects.push(Effect::CancelStream(Cancel::NoWay));
         }
     }
 

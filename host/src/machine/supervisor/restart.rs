@@ -11,7 +11,7 @@
 //! stopped nothing is.
 
 use super::{
-    Answer, Call, Driver, Effect, ExecutorId, InstanceId, Phase, State, Supervisor, Timer,
+    Answer, Call, Cancel, Driver, Effect, ExecutorId, InstanceId, Phase, State, Supervisor, Timer,
     as_warning, human, instances::declined_processor, revive::Revive,
 };
 use crate::error::{Blame, ExitCode, Problem};
@@ -402,7 +402,7 @@ impl Supervisor {
         self.fail_host(problem, effects);
         if in_stream && self.phase == Phase::Draining {
             // No task can pass it.
-            effects.push(Effect::CancelStream);
+            effects.push(Effect::CancelStream(Cancel::NoWay));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The stream and the orderly stop: drain, executors, then drivers in reverse, each exactly once. It begins once, whatever
 //! asks for it, and nothing that fails meanwhile holds it up.
 
-use super::{Call, Driver, Effect, InstanceId, Life, Phase, State, Supervisor, Timer};
+use super::{Call, Cancel, Driver, Effect, InstanceId, Life, Phase, State, Supervisor, Timer};
 use crate::error::{Blame, ExitCode, Problem};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Supervisor {
                 self.run(effects);
             }
             // The stop began meanwhile; nothing was read.
-            Ok(()) => effects.push(Effect::CancelStream),
+            Ok(()) => effects.push(Effect::CancelStream(Cancel::NoWay)),
             Err(problem) => self.fail_host(problem, effects),
         }
     }
@@ -79,7 +79,7 @@ impl Supervisor {
     pub(super) fn drain_ended(&mut self, effects: &mut Vec<Effect>) {
         if self.phase == Phase::Draining {
             let patience = self.plan.instances.iter().map(|plan| plan.shutdown).max();
-            effects.push(Effect::CancelStream);
+            effects.push(Effect::CancelStream(Cancel::DrainOverran));
             effects.push(Effect::Arm(
                 Timer::Cancel,
                 patience.unwrap_or(CANCEL_PATIENCE),

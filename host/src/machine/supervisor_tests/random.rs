@@ -523,7 +523,7 @@ impl Book {
                 }
             }
             Effect::DrainStream
-            | Effect::CancelStream
+            | Effect::CancelStream(_)
             | Effect::Report(_)
             | Effect::ReportSkipped(..)
             | Effect::ReportLate(..)

@@ -3,8 +3,8 @@
 //! Whatever nobody wrote a line for goes well and at once. Time passes only when nothing else is left to do.
 
 use super::super::{
-    Answer, Call, Death, Effect, Event, ExecutorId, InstanceId, InstancePlan, Plan, Side, State,
-    Supervisor, Timer, human, step,
+    Answer, Call, Cancel, Death, Effect, Event, ExecutorId, InstanceId, InstancePlan, Plan, Side,
+    State, Supervisor, Timer, human, step,
 };
 use crate::{
     error::{Blame, ExitCode, Problem, Severity},
@@ -464,7 +464,10 @@ impl World {
             }
             Effect::OpenStream => self.logged("open stream", Ordered::Open),
             Effect::DrainStream => self.logged("drain stream", Ordered::Drain),
-            Effect::CancelStream => self.logged("cancel stream", Ordered::Cancel),
+            Effect::CancelStream(Cancel::DrainOverran) => {
+                self.logged("cancel stream", Ordered::Cancel);
+            }
+            Effect::CancelStream(Cancel::NoWay) => self.logged("give up stream", Ordered::Cancel),
             Effect::StartStream => self.log.push("start stream".to_owned()),
             Effect::Report(problem) => {
                 let word = match problem.severity {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     backend::scripted::{self, Build, Crime, Scripted, name},
-    machine::{ExecutorId, batch::Batch},
+    machine::{ExecutorId, batch::Batch, supervisor::Cancel},
     stream::desk::Outcome,
 };
 use proptest::prelude::*;
@@ -344,7 +344,7 @@ fn a_cancelled_stream_ends_while_an_instance_is_dead() {
     let mut rig = Rig::new(&[PLAIN], 1, 0);
     dead_for_good(&mut rig);
     let (sink, finish) = (rig.sink(), rig.finish());
-    rig.desk.cancel();
+    rig.desk.cancel(Cancel::NoWay);
     assert_eq!(rig.until(&sink), []);
     assert_eq!(rig.until(&finish), [None]);
     assert_eq!(rig.desk.settle(), 2);

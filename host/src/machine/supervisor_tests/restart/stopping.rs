@@ -126,7 +126,7 @@ fn one_that_is_quarantined_while_tasks_are_drained_ends_the_drain() {
     world.stop();
     assert_eq!(
         world.dies("a"),
-        "a retired, error 1, cancel stream, executor 0 stop, finish 1"
+        "a retired, error 1, give up stream, executor 0 stop, finish 1"
     );
 }
 
@@ -137,7 +137,7 @@ fn one_that_is_quarantined_while_running_ends_the_run_at_once() {
     world.on("drain stream", Hangs);
     assert_eq!(
         world.dies("a"),
-        "a retired, error 1, drain stream, cancel stream, executor 0 stop, finish 1"
+        "a retired, error 1, drain stream, give up stream, executor 0 stop, finish 1"
     );
 }
 
