@@ -6,6 +6,7 @@
 //! use is [`limits`]; a host that is not root's is [`user`].
 
 mod limits;
+mod paths;
 mod user;
 mod worker;
 

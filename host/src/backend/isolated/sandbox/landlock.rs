@@ -3,7 +3,7 @@
 //! It guards the opening of files, not their names: `stat` and `readlink` tell of any path what the file system's own
 //! permissions tell. Modes, owners and times are not its business either; [`super::seccomp`] refuses to change any.
 
-use super::Walls;
+use super::{Unwalled, Walls};
 use ::landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
     PathFdError, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
@@ -43,7 +43,7 @@ fn writing() -> BitFlags<AccessFs> {
 /// Walls the calling thread in; returns the version of the kernel's Landlock that is in force, 0 where there is none.
 ///
 /// - Errors: a listed path cannot be opened, or the kernel refused a rule.
-pub(crate) fn apply(walls: &Walls) -> Result<u8, String> {
+pub(crate) fn apply(walls: &Walls) -> Result<u8, Unwalled> {
     let mut rules = ruleset().map_err(refused)?;
     for path in SYSTEM_READ {
         rules = open_if_there(rules, path.as_ref(), reading())?;
@@ -57,10 +57,10 @@ pub(crate) fn apply(walls: &Walls) -> Result<u8, String> {
         rules = open_if_there(rules, path.as_ref(), reading() | write)?;
     }
     for path in &walls.read {
-        rules = open(rules, path, reading())?;
+        rules = open(rules, path, reading(), "sandbox.read")?;
     }
     for path in &walls.write {
-        rules = open(rules, path, writing())?;
+        rules = open(rules, path, writing(), "sandbox.write")?;
     }
     for (ports, access) in [
         (&walls.bind, AccessNet::BindTcp),
@@ -93,10 +93,19 @@ fn open(
     rules: RulesetCreated,
     path: &OsStr,
     access: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, String> {
+    list: &'static str,
+) -> Result<RulesetCreated, Unwalled> {
     let path = Path::new(path);
-    let fd = PathFd::new(path).map_err(|error| format!("the sandbox's paths: {error}"))?;
-    allow(rules, path, fd, access)
+    let shut = |error: &io::Error| Unwalled {
+        words: format!("`{list}` names {}: {error}", path.display()),
+        list: Some(list),
+    };
+    let fd = match PathFd::new(path) {
+        Ok(fd) => fd,
+        Err(PathFdError::OpenCall { source, .. }) => return Err(shut(&source)),
+        Err(error) => return Err(shut(&io::Error::other(error))),
+    };
+    Ok(allow(rules, path, fd, access)?)
 }
 
 /// Lets a path of the system's through; one that is not there is nothing to read.

@@ -148,19 +148,37 @@ impl Enforced {
     }
 }
 
+/// Why the walls do not stand.
+pub(crate) struct Unwalled {
+    pub(crate) words: String,
+    /// The list of the configuration that names a path which cannot be opened, where that is the reason.
+    pub(crate) list: Option<&'static str>,
+}
+
+impl From<String> for Unwalled {
+    fn from(words: String) -> Self {
+        Self { words, list: None }
+    }
+}
+
+impl From<Unwalled> for String {
+    fn from(unwalled: Unwalled) -> Self {
+        unwalled.words
+    }
+}
+
 /// Walls the calling process in. To be called once, by a process of one thread; there is no way back.
 ///
-/// - Errors: a sentence, and the process must not run the plugin: it has more threads than one, a listed path cannot be
+/// - Errors: the process must not run the plugin: it has more threads than one, a listed path cannot be
 ///   opened, or a layer that the kernel has refused what was asked. A layer that the kernel lacks is no error but a gap.
-pub(crate) fn apply(sandbox: &SandboxSpec, limits: &LimitsSpec) -> Result<Enforced, String> {
+pub(crate) fn apply(sandbox: &SandboxSpec, limits: &LimitsSpec) -> Result<Enforced, Unwalled> {
     // Both walls are a thread's: another one would stand outside.
     let threads = std::fs::read_dir("/proc/self/task")
         .map_err(|error| format!("/proc/self/task cannot be read: {error}"))?
         .count();
     if threads != 1 {
-        return Err(format!(
-            "the sandbox goes on while there is one thread, and there are {threads}"
-        ));
+        let words = format!("it goes on while there is one thread, and there are {threads}");
+        return Err(words.into());
     }
     let mut parts = Vec::new();
     limits::apply(limits, &mut parts)?;

@@ -66,7 +66,8 @@ pub(super) fn serve() -> Result<(), String> {
     let worker = Arc::new(worker);
     let _ = worker.home.link.send(&ToHost::Here);
     // While there is one thread, and none of the plugin's code is in the process.
-    let walled = sandbox::apply(&start.sandbox, &start.limits).map_err(no_sandbox);
+    let walled = sandbox::apply(&start.sandbox, &start.limits)
+        .map_err(|unwalled| no_sandbox(&start.instance, unwalled));
     let opened = walled.and_then(|enforced| {
         open(&worker, &start, library)?;
         Ok(enforced)
@@ -176,13 +177,18 @@ fn open(worker: &Worker, start: &Start, library: Option<OwnedFd>) -> Result<(), 
     Ok(())
 }
 
-fn no_sandbox(words: String) -> WireProblem {
+fn no_sandbox(instance: &str, unwalled: sandbox::Unwalled) -> WireProblem {
+    let sandbox::Unwalled { words, list } = unwalled;
+    let fix = match list {
+        Some(list) => format!("make it as it was when the host started, or correct `{list}`"),
+        None => "see docs/sandbox.md; `sandbox = \"none\"` runs the plugin without".to_owned(),
+    };
     WireProblem {
         code: "sandbox-failed".to_owned(),
-        headline: format!("the sandbox cannot be put on: {words}"),
+        headline: format!("plugin `{instance}`: the sandbox cannot be put on: {words}"),
         wanted: Some("a process that is walled in as the configuration says".to_owned()),
         found: Some(words),
-        fix: Some("see docs/sandbox.md; `sandbox = \"none\"` runs the plugin without".to_owned()),
+        fix: Some(fix),
         detail: None,
     }
 }
