@@ -96,7 +96,7 @@ pub struct EnforcedStatus {
 }
 
 /// A worker's death.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crash {
     /// UTC, RFC 3339, microseconds.
     pub at: String,

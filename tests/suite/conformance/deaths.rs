@@ -111,3 +111,26 @@ fn what_is_kept_of_a_death_is_its_users_alone_whatever_the_umask() {
     host.wait_ready();
     host.stop();
 }
+
+/// A death that cannot be written down is shown all the same, and whoever reads the log is told which folder it is about.
+#[test]
+fn a_death_is_known_though_its_record_cannot_be_written() {
+    let setup = Setup::new();
+    setup.entries(STREAM, &[isolated(&setup)]);
+    let folder = setup.state_dir().join("crashes");
+    fs::create_dir_all(setup.state_dir()).unwrap();
+    fs::write(&folder, "no folder").unwrap();
+    let mut host = setup.start();
+    host.wait_ready();
+    kill(&host, 1);
+    let told = host.wait_log("that it cannot be written", |line| {
+        line.message().contains("cannot be written to")
+    });
+    let path = folder.join("bad").display().to_string();
+    assert!(told.is_of("bad") && told.message().contains(&path));
+    let crashes = host.instance("bad")["worker"]["crashes"].clone();
+    assert_eq!(crashes.as_array().map(Vec::len), Some(1), "{crashes}");
+    assert_eq!(crashes[0]["how"], "killed by signal 9 (SIGKILL)");
+    host.close_input();
+    host.assert_exit(0);
+}

@@ -1,8 +1,11 @@
 //! What is kept of a worker's death for whoever asks later: how, at which task, and its last words. One JSON file each in the
-//! state folder, the newest ten of an instance, for this user alone: a plugin's log may hold what nobody else is to read. A record that cannot be written is logged, and nothing else suffers.
+//! state folder, the newest ten of an instance, for this user alone: a plugin's log may hold what nobody else is to read. A
+//! record that cannot be written is known until the host ends.
 
 use crate::{services::folder::make_private, status::Crash};
+use parking_lot::Mutex;
 use std::{
+    collections::VecDeque,
     fs,
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -16,12 +19,12 @@ const CRASHES_MAX: usize = 10;
 const RECORD_LEN_MAX: u64 = 2 << 20;
 
 /// `crashes/<instance>` in the state folder.
-pub(crate) fn folder(state_dir: &Path, instance: &str) -> PathBuf {
+fn folder(state_dir: &Path, instance: &str) -> PathBuf {
     state_dir.join("crashes").join(instance)
 }
 
 /// Writes a record. There are never more of them than the limit, at whatever moment the host leaves.
-pub(crate) fn write(folder: &Path, crash: &Crash) -> io::Result<()> {
+fn write(folder: &Path, crash: &Crash) -> io::Result<()> {
     make_private(folder)?;
     let bytes = serde_json::to_vec_pretty(crash).map_err(io::Error::other)?;
     let half = folder.join(".new");
@@ -42,8 +45,54 @@ fn make_room(folder: &Path) -> io::Result<PathBuf> {
     Ok(folder.join(format!("{:08}.json", newest.saturating_add(1))))
 }
 
+/// What is known of an instance's deaths.
+pub(crate) struct Crashes {
+    folder: PathBuf,
+    /// Those of this run, the newest: whether they can be written down or not, whoever asks is told of them.
+    newest: Mutex<VecDeque<Crash>>,
+}
+
+impl Crashes {
+    pub(crate) fn of(state_dir: &Path, instance: &str) -> Self {
+        Self {
+            folder: folder(state_dir, instance),
+            newest: Mutex::default(),
+        }
+    }
+
+    /// Takes note of a death; answers what to tell where it cannot be written down.
+    pub(crate) fn note(&self, crash: Crash) -> Result<(), String> {
+        let written = write(&self.folder, &crash);
+        let mut newest = self.newest.lock();
+        newest.push_back(crash);
+        if newest.len() > CRASHES_MAX {
+            newest.pop_front();
+        }
+        written.map_err(|error| {
+            let folder = self.folder.display();
+            let fix = hotshoe_loader::remedy(
+                &error,
+                format!("make {folder} a folder that the host may write to"),
+            );
+            format!("the record of a worker's death cannot be written to {folder}: {error}; `hotshoe status` shows it as long as this host runs; {fix}")
+        })
+    }
+
+    /// The newest of all, oldest first.
+    pub(crate) fn read(&self) -> Vec<Crash> {
+        let mut all = read(&self.folder);
+        let newest = self.newest.lock();
+        let unwritten = newest.iter().filter(|crash| !all.contains(crash));
+        let unwritten: Vec<Crash> = unwritten.cloned().collect();
+        all.extend(unwritten);
+        // Text that sorts as the times do.
+        all.sort_by(|a, b| a.at.cmp(&b.at));
+        all.split_off(all.len().saturating_sub(CRASHES_MAX))
+    }
+}
+
 /// The records that are kept, oldest first. What cannot be read is left out.
-pub(crate) fn read(folder: &Path) -> Vec<Crash> {
+fn read(folder: &Path) -> Vec<Crash> {
     let names = names(folder).unwrap_or_default();
     let records = names.iter().filter_map(|name| {
         let path = folder.join(name);
@@ -115,6 +164,38 @@ mod tests {
         let folders = [&state, &state.join("crashes"), &folder];
         assert_eq!(folders.map(|path| mode(path)), [0o700; 3]);
         assert_eq!(mode(&folder.join("00000001.json")), 0o600);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_all_the_same_and_nothing_is_told_twice() {
+        let state = tempfile::tempdir().expect("a folder");
+        let crashes = Crashes::of(state.path(), "x");
+        let note = |number: usize| {
+            crashes.note(Crash {
+                at: format!("2026-11-25T00:00:{number:02}.000000Z"),
+                how: format!("died {number}"),
+                task: None,
+                log: Vec::new(),
+            })
+        };
+        let known = || -> Vec<String> {
+            let all = crashes.read().into_iter();
+            all.map(|crash| crash.how.replace("died ", "")).collect()
+        };
+        note(1).expect("written");
+        fs::rename(state.path().join("crashes"), state.path().join("before")).expect("renamed");
+        fs::write(state.path().join("crashes"), "no folder").expect("written");
+        let told = note(2).expect_err("no folder");
+        let folder = state.path().join("crashes/x").display().to_string();
+        assert!(told.contains(&folder), "{told}");
+        assert_eq!(known(), ["1", "2"]);
+        fs::remove_file(state.path().join("crashes")).expect("removed");
+        fs::rename(state.path().join("before"), state.path().join("crashes")).expect("renamed");
+        for number in 3..=12 {
+            note(number).expect("written");
+        }
+        let expected: Vec<String> = (3..=12).map(|number| number.to_string()).collect();
+        assert_eq!(known(), expected);
     }
 
     #[test]

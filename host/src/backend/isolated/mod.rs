@@ -22,6 +22,7 @@ pub(crate) use self::process::{Program, Spawner, refusal};
 use self::{
     channel::Channel,
     connection::{Connection, Death, Unopened},
+    crash::Crashes,
     parts::Shared,
     sandbox::{Enforced, LimitsSpec, SandboxSpec, cgroup::Cage},
     wire::{Call, LibraryData, Returned, Start, WireProblem},
@@ -47,7 +48,7 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -79,8 +80,8 @@ pub(crate) struct Isolated {
     lives: AtomicU64,
     /// What the worker in service says of its sandbox and limits.
     enforced: Mutex<Vec<EnforcedStatus>>,
-    /// Where the records of its deaths are.
-    crashes: PathBuf,
+    /// How its workers died.
+    crashes: Arc<Crashes>,
 }
 
 impl Isolated {
@@ -101,7 +102,7 @@ impl Isolated {
             channels: Mutex::default(),
             lives: AtomicU64::new(0),
             enforced: Mutex::default(),
-            crashes: crash::folder(&services.run.state_dir, &info.name),
+            crashes: Arc::new(Crashes::of(&services.run.state_dir, &info.name)),
         }
     }
 
@@ -190,7 +191,7 @@ impl Isolated {
         let life = self.lives.fetch_add(1, Ordering::AcqRel) + 1;
         let (connection, jobs) = Connection::new(&self.info, &self.services, &self.region, process);
         let (services, id) = (Arc::clone(&self.services), self.info.id);
-        let (crashes, name) = (self.crashes.clone(), self.info.name.clone());
+        let (crashes, name) = (Arc::clone(&self.crashes), self.info.name.clone());
         let died = move |connection: &Arc<Connection>, death: &Death| {
             if death.asked {
                 return;
@@ -207,8 +208,8 @@ impl Isolated {
                 // Told first: a disk takes its time.
                 services.tell(Event::Died(id, supervisor::Death { how, in_hand, life }));
             }
-            if let Err(error) = crash::write(&crashes, &crash) {
-                tracing::warn!(plugin = name, %error, "the record of a worker's death cannot be written");
+            if let Err(words) = crashes.note(crash) {
+                tracing::warn!(plugin = name, "{words}");
             }
         };
         connection
@@ -375,7 +376,7 @@ impl Code for Isolated {
             pid: life.map(|connection| connection.pid()),
             lives: self.lives.load(Ordering::Relaxed),
             enforced: self.enforced.lock().clone(),
-            crashes: crash::read(&self.crashes),
+            crashes: self.crashes.read(),
         })
     }
 
