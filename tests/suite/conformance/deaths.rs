@@ -134,3 +134,20 @@ fn a_death_is_known_though_its_record_cannot_be_written() {
     host.close_input();
     host.assert_exit(0);
 }
+
+/// `top`, `ps` and the kernel's log show fifteen bytes of a name.
+#[test]
+fn a_worker_is_called_as_its_instance_is() {
+    let setup = Setup::new();
+    let name = "a-name.of_eighteen";
+    let long = setup.misbehave(name).key("isolation = \"process\"");
+    setup.entries("", &[long]);
+    let mut host = setup.start();
+    host.wait_ready();
+    let pid = host.worker(name).expect("a worker").as_raw_nonzero();
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    assert_eq!(comm.trim_end(), &name[..15]);
+    let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(String::from_utf8_lossy(&title).contains(&format!("__worker\0{name}\0")));
+    host.stop();
+}

@@ -32,6 +32,7 @@ use hotshoe_loader::{CellRegion, EpochPage};
 use parking_lot::Mutex;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{
+    ffi::CString,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
     sync::{
@@ -86,8 +87,18 @@ pub(super) fn serve() -> Result<(), String> {
     route(&worker, &mut inbox)
 }
 
+/// What `top`, `ps` and the kernel's log call the process: the name of its file would be `exe`. They show 15 bytes.
+fn take_name() {
+    let name = std::env::args_os().nth(2).unwrap_or_default();
+    let mut bytes = name.into_encoded_bytes();
+    bytes.truncate(15);
+    // A name is a courtesy.
+    let _ = CString::new(bytes).map(|name| rustix::thread::set_name(&name));
+}
+
 /// Makes the process the worker's own; answers the control socket.
 fn settle_in() -> std::io::Result<OwnedFd> {
+    take_name();
     hotshoe_loader::close_from(3)?;
     hotshoe_loader::reset_signals()?;
     hotshoe_loader::leave_stops_to_the_host()?;
