@@ -5,7 +5,7 @@ use hotshoe::{Blame, ExitCode, Problem};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
-    process::geteuid,
+    process::{Pid, geteuid, test_kill_process},
 };
 use std::{
     env, fs,
@@ -108,6 +108,7 @@ pub(crate) fn open(name: &str) -> Result<Dirs, Problem> {
             .fix(format!("stop it (`hotshoe status --host {name}` shows it), or give this one another [host] name")));
     }
     sweep(&run);
+    remove_stages(&run);
     Ok(Dirs {
         run,
         state: state_dir(name),
@@ -155,6 +156,42 @@ fn sweep(run: &Path) {
             let _ = fs::remove_file(file.path());
         }
     }
+}
+
+/// Removes the private copies of libraries (`stage = "directory"`) that a killed host left in the folder, which is in memory as
+/// a rule. The lock is held, so whoever made one of our own number was another, in another container.
+fn remove_stages(run: &Path) {
+    let Ok(entries) = fs::read_dir(run) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(owner) = name.to_str().and_then(owner_of_stage) else {
+            continue;
+        };
+        let lives = owner != std::process::id() && lives(owner);
+        // Of the entry itself, where it is a link.
+        let ours = entry
+            .metadata()
+            .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw());
+        if ours && !lives {
+            // Whatever cannot be removed is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The process that made `stage-<pid>-<number>`.
+fn owner_of_stage(name: &str) -> Option<u32> {
+    let (owner, number) = name.strip_prefix("stage-")?.split_once('-')?;
+    number.parse::<u32>().ok()?;
+    owner.parse().ok()
+}
+
+fn lives(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // One that may not be asked lives.
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Makes a folder that only this user can enter, or makes sure of one that is there.

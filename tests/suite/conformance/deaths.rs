@@ -151,3 +151,44 @@ fn a_worker_is_called_as_its_instance_is() {
     assert!(String::from_utf8_lossy(&title).contains(&format!("__worker\0{name}\0")));
     host.stop();
 }
+
+/// What a host that was killed left in memory goes with the next start; what is another's, or no such folder, stays.
+#[test]
+fn copies_that_a_killed_host_left_are_removed() {
+    let setup = Setup::new();
+    let staged = setup.misbehave("bad").key("stage = \"directory\"");
+    setup.entries("", &[staged]);
+    let stages = || -> Vec<String> {
+        let entries = fs::read_dir(setup.run_dir()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("stage-")).collect()
+    };
+    let mut host = setup.start();
+    host.wait_ready();
+    host.signal(Signal::KILL);
+    host.wait_exit();
+    let left = stages();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let kept = setup.scratch("kept");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("file"), "kept").unwrap();
+    let gone = left[0].split('-').nth(1).unwrap().to_owned();
+    let own = std::process::id();
+    let within = |name: &str| setup.run_dir().join(name);
+    std::os::unix::fs::symlink(&kept, within(&format!("stage-{gone}-77"))).unwrap();
+    for other in [
+        format!("stage-{own}-0"),
+        "stage-x-0".to_owned(),
+        format!("stage-{gone}-"),
+    ] {
+        fs::create_dir(within(&other)).unwrap();
+    }
+    let mut host = setup.start();
+    host.wait_ready();
+    let now = stages();
+    assert!(!now.contains(&left[0]), "{now:?}");
+    // A link, one of a process that lives, two that are none, and the host's own.
+    assert_eq!(now.len(), 5, "{now:?}");
+    assert_eq!(fs::read(kept.join("file")).unwrap(), b"kept");
+    host.stop();
+}
