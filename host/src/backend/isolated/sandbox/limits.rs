@@ -26,11 +26,11 @@ pub(crate) fn apply(limits: &LimitsSpec, parts: &mut Vec<Part>) -> Result<(), St
     // A core of a plugin holds what the plugin held, and lands wherever the system puts it.
     set(Resource::Core, 0, 0, "core dumps")?;
     if let Some(bytes) = limits.memory {
-        let what = format!("memory {bytes} bytes");
         parts.push(if limits.memory_in_group {
-            Part::held(what, &[Layer::Cgroup])
+            Part::held(format!("memory {bytes} bytes"), &[Layer::Cgroup])
         } else {
-            set(Resource::Data, bytes, bytes, "memory")?;
+            let bytes = set(Resource::Data, bytes, bytes, "memory")?;
+            let what = format!("memory {}", in_force(bytes, " bytes"));
             let why = "no control group is delegated to the host: private memory is counted, resident or not";
             Part::held(what, &[Layer::Rlimit]).with_gap(Some(why.to_owned()))
         });
@@ -38,15 +38,14 @@ pub(crate) fn apply(limits: &LimitsSpec, parts: &mut Vec<Part>) -> Result<(), St
     if let Some(time) = limits.cpu_time {
         let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         // At the first a signal that names the reason, at the second one that cannot be caught.
-        set(Resource::Cpu, seconds, seconds + 1, "cpu_time")?;
-        parts.push(Part::held(
-            format!("cpu_time {seconds} s"),
-            &[Layer::Rlimit],
-        ));
+        let seconds = set(Resource::Cpu, seconds, seconds + 1, "cpu_time")?;
+        let what = format!("cpu_time {}", in_force(seconds, " s"));
+        parts.push(Part::held(what, &[Layer::Rlimit]));
     }
     if let Some(files) = limits.files {
-        set(Resource::Nofile, files.into(), files.into(), "files")?;
-        parts.push(Part::held(format!("files {files}"), &[Layer::Rlimit]));
+        let files = set(Resource::Nofile, files.into(), files.into(), "files")?;
+        let what = format!("files {}", in_force(files, ""));
+        parts.push(Part::held(what, &[Layer::Rlimit]));
     }
     if let Some(processes) = limits.processes {
         let what = format!("processes {processes}");
@@ -60,13 +59,32 @@ pub(crate) fn apply(limits: &LimitsSpec, parts: &mut Vec<Part>) -> Result<(), St
     Ok(())
 }
 
-fn set(resource: Resource, current: u64, maximum: u64, key: &str) -> Result<(), String> {
-    // Nobody may have more than the host; one that has less is stricter than what was asked for.
+/// What a resource was limited to.
+enum Set {
+    AsAsked(u64),
+    /// Nobody may have more than the host; one that has less is stricter than what was asked for.
+    AsHost(u64),
+}
+
+/// What is in force, which is not what the configuration says where the host itself has less.
+fn in_force(set: Set, unit: &str) -> String {
+    match set {
+        Set::AsAsked(value) => format!("{value}{unit}"),
+        Set::AsHost(value) => format!("{value}{unit}, as the host's"),
+    }
+}
+
+/// Limits one resource; answers what is in force.
+fn set(resource: Resource, current: u64, maximum: u64, key: &str) -> Result<Set, String> {
     let hosts = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let limit = Rlimit {
         current: Some(current.min(hosts)),
         maximum: Some(maximum.min(hosts)),
     };
     setrlimit(resource, limit)
-        .map_err(|error| format!("the limit `{key}` = {current} was refused: {error}"))
+        .map_err(|error| format!("the limit `{key}` = {current} was refused: {error}"))?;
+    Ok(match current > hosts {
+        true => Set::AsHost(hosts),
+        false => Set::AsAsked(current),
+    })
 }
