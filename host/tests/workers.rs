@@ -99,8 +99,10 @@ struct World {
 }
 
 fn world() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("run")).unwrap();
     World {
-        folder: tempfile::tempdir().unwrap(),
+        folder,
         library: match std::env::var_os(LATE) {
             // Where cargo would have to look first, the host's patience might be over.
             Some(library) => library.into(),
@@ -146,7 +148,7 @@ impl World {
     fn builder(&self, config: config_file::Config) -> Builder {
         Host::builder()
             .config(config)
-            .run_dir(self.folder.path())
+            .run_dir(self.path("run"))
             .on_problem(|_| ())
     }
 
@@ -312,7 +314,9 @@ fn it_takes_over_late(_: &Workers) {
 }
 
 fn the_sandbox_fails(workers: &Workers) {
+    // What is not there and not the host's to make is refused before anything starts.
     let world = world().with("sandbox = { read = [\"data\"] }");
+    world.refused(Some(workers), "no-such-path");
     fs::create_dir(world.path("data")).unwrap();
     let host = world.build(Some(workers)).unwrap();
     fs::remove_dir(world.path("data")).unwrap();
@@ -324,6 +328,7 @@ fn the_sandbox_fails(workers: &Workers) {
         ("sandbox-failed", ExitCode::Init)
     );
     assert!(problem.headline.contains("/data"), "{problem}");
+    assert!(problem.headline.starts_with("plugin `"), "{problem}");
     assert_eq!(world.calls(), "");
 }
 

@@ -32,12 +32,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::model::is_within;
 pub use self::{
     address::{Admin, Sink, Source},
     merge::merge_duplicates,
     model::{
-        Config, Deadlines, ExecutorsConfig, HostConfig, Limits, OnError, PluginEntry, Restart,
-        Sandbox, StreamConfig, TrustConfig,
+        Absent, Config, Deadlines, ExecutorsConfig, HostConfig, Limits, OnError, PluginEntry,
+        Restart, Sandbox, StreamConfig, TrustConfig,
     },
     read::Located,
     schema::schema,
@@ -107,19 +108,28 @@ fn load_here(file: &Path, env: &Env<'_>) -> Loaded {
         read => read,
     };
     let folder = folder_of(file);
-    let mut problems = Vec::new();
+    let (mut problems, mut absent) = (Vec::new(), Vec::new());
     let mut files = Vec::new();
     let drop_ins = merge::drop_ins(&folder).unwrap_or_else(|problem| {
         problems.push(problem);
         Vec::new()
     });
     for drop_in in drop_ins {
-        let table = read_table(Text::read(&drop_in), fill_drop_in, env, &mut problems);
+        let table = read_table(
+            Text::read(&drop_in),
+            fill_drop_in,
+            env,
+            (&mut problems, &mut absent),
+        );
         files.push((drop_in, table));
     }
-    let table = read_table(main, FileTable::fill, env, &mut problems);
+    let table = read_table(main, FileTable::fill, env, (&mut problems, &mut absent));
     files.push((file.to_owned(), table));
-    merge_files(files, &folder, problems)
+    let mut loaded = merge_files(files, &folder, problems);
+    if let Some(config) = &mut loaded.config {
+        config.absent = absent;
+    }
+    loaded
 }
 
 /// One file's table; `None` where there is no tree to read, which is reported.
@@ -127,12 +137,13 @@ fn read_table(
     text: Result<Text, Problem>,
     fill: impl FnOnce(Cursor<'_, '_, '_>) -> FileTable,
     env: &Env<'_>,
-    problems: &mut Vec<Problem>,
+    (problems, absent): (&mut Vec<Problem>, &mut Vec<Absent>),
 ) -> Option<FileTable> {
     let read = |text: &Text, problems: &mut Vec<Problem>| {
         let tree = text.tree()?;
         let mut report = Report::new(text, env);
         let table = fill(Cursor::root(tree.get_ref(), FileTable::KEYS, &mut report));
+        absent.extend(report.take_absent());
         problems.extend(report.into_problems());
         Ok(table)
     };
@@ -232,6 +243,7 @@ fn merge_files(
         stream,
         trust: TrustConfig::resolve(&table.trust, folder),
         plugins,
+        absent: Vec::new(),
         file,
     });
     Loaded { config, problems }

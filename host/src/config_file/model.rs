@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use super::{
         SandboxWord, Stage,
     },
 };
-use crate::error::Place;
+use crate::error::{Place, Problem};
 
 /// A whole configuration: the file and its drop-ins.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,33 @@ pub struct Config {
     pub trust: TrustConfig,
     /// The entries, drop-ins first; no two that state a name state the same.
     pub plugins: Vec<PluginEntry>,
+    /// Paths of sandboxes that were not there when the files were read. Those of a host's own folders it makes; any other it
+    /// refuses, when it is built.
+    pub absent: Vec<Absent>,
+}
+
+/// A path that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// It.
+    pub path: PathBuf,
+    /// What is to be said of it, unless it is made.
+    pub problem: Problem,
+}
+
+impl Absent {
+    /// Whether it is one of these folders or below one.
+    pub(crate) fn is_within(&self, folders: &[PathBuf]) -> bool {
+        folders.iter().any(|folder| is_within(&self.path, folder))
+    }
+}
+
+/// Whether a path is that folder or below it, by its spelling: one that is not there leads nowhere.
+pub(crate) fn is_within(path: &Path, folder: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = absolute(path);
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    !climbs && path.starts_with(absolute(folder))
 }
 
 impl Config {
@@ -56,8 +83,26 @@ impl Config {
             stream: None,
             trust: TrustConfig::resolve(&TrustTable::default(), &folder),
             plugins: Vec::new(),
+            absent: Vec::new(),
             file,
             folder,
+        }
+    }
+
+    /// For whoever only looks, and makes nothing: leaves out of every sandbox what is not there because a start makes it.
+    ///
+    /// - `own`: the folders that a start makes, its run_dir and state_dir.
+    pub fn leave_out_own(&mut self, own: &[PathBuf]) {
+        let (made, absent) = std::mem::take(&mut self.absent)
+            .into_iter()
+            .partition::<Vec<Absent>, _>(|absent| absent.is_within(own));
+        self.absent = absent;
+        let stays = |path: &PathBuf| made.iter().all(|made| made.path != *path);
+        for entry in &mut self.plugins {
+            if let Sandbox::Only { read, write, .. } = &mut entry.sandbox {
+                read.retain(stays);
+                write.retain(stays);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::{ffi::OsString, ops::Range};
 
 use super::{
     echo::{describe, echo, kind},
+    model::Absent,
     parse::Text,
     read::Node,
 };
@@ -24,6 +25,7 @@ pub(super) struct Report<'a> {
     pub(super) text: &'a Text,
     pub(super) env: &'a Env<'a>,
     problems: Vec<Problem>,
+    absent: Vec<Absent>,
 }
 
 impl<'a> Report<'a> {
@@ -32,6 +34,7 @@ impl<'a> Report<'a> {
             text,
             env,
             problems: Vec::new(),
+            absent: Vec::new(),
         }
     }
 
@@ -49,7 +52,16 @@ impl<'a> Report<'a> {
         self.problems.push(problem);
     }
 
-    /// Everything that was reported, in the order of the file.
+    pub(super) fn add_absent(&mut self, absent: Absent) {
+        self.absent.push(absent);
+    }
+
+    /// The paths that are not there; to be judged by whoever knows what the host makes.
+    pub(super) fn take_absent(&mut self) -> Vec<Absent> {
+        std::mem::take(&mut self.absent)
+    }
+
+    /// Everything else that was reported, in the order of the file.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by(|a, b| a.at.cmp(&b.at));
         self.problems

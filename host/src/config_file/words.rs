@@ -15,7 +15,7 @@ use toml::de::DeValue;
 
 use super::{
     echo::echo,
-    model::folder_of,
+    model::{Absent, folder_of},
     read::{Node, Read, Scalar},
     report::{Report, Wrong, near_miss},
 };
@@ -193,7 +193,7 @@ impl JsonSchema for PathText {
     }
 }
 
-/// A path of a sandbox: what may be opened must be there to be named to the kernel.
+/// A path of a sandbox: what may be opened must be there to be named to the kernel, or be the host's to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct ExistingPath(pub(super) PathText);
@@ -223,8 +223,12 @@ impl Read for ExistingPath {
             .wanted("a file or folder that exists; a relative path begins at this file's folder")
             .found(shown)
             .fix("make it before the host starts, correct the path, or take it out of the sandbox");
-        report.add(problem);
-        None
+        if error.kind() != io::ErrorKind::NotFound {
+            report.add(problem);
+            return None;
+        }
+        report.add_absent(Absent { path, problem });
+        Some(Self(text))
     }
 }
 

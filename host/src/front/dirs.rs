@@ -66,6 +66,11 @@ fn state_dir(name: &str) -> PathBuf {
     parent.join("hotshoe").join(name)
 }
 
+/// The folders that the host `name` makes itself.
+pub(crate) fn own(name: &str) -> Vec<PathBuf> {
+    vec![run_dir(name), state_dir(name)]
+}
+
 fn absolute(variable: &str) -> Option<PathBuf> {
     env::var_os(variable)
         .map(PathBuf::from)

@@ -223,6 +223,12 @@ impl Builder {
         plan.problems.append(&mut self.problems);
         plan.problems
             .extend(unisolated(&plan, self.workers.as_ref()));
+        let state_dir = self.state_dir.take();
+        let state_dir = state_dir.unwrap_or_else(|| run_dir.join("state"));
+        let own = [run_dir.clone(), state_dir.clone()];
+        let absent = std::mem::take(&mut self.config.absent).into_iter();
+        let absent = absent.filter(|absent| !absent.is_within(&own));
+        plan.problems.extend(absent.map(|absent| absent.problem));
         if plan.refused() {
             return Err(BuildError {
                 problems: plan.problems,
@@ -238,10 +244,7 @@ impl Builder {
         let run = Run {
             id: run_id(),
             hostname: self.config.host.hostname.clone().unwrap_or_else(hostname),
-            state_dir: self
-                .state_dir
-                .take()
-                .unwrap_or_else(|| run_dir.join("state")),
+            state_dir,
             recover: self.recover,
             run_dir,
             driver_resources: self.config.host.resources.clone(),

@@ -158,9 +158,19 @@ fn refusal(instance: &str, address: SocketAddr, error: &io::Error) -> Error {
     if error.kind() == ErrorKind::AddrInUse {
         return taken(instance, address, &holder_of(address));
     }
-    let fix = match error.kind() {
-        ErrorKind::PermissionDenied => "name a port above 1023",
-        _ => "set listen to an address of this machine",
+    let port = address.port();
+    let fix = match (error.kind(), port) {
+        (ErrorKind::PermissionDenied, 0) => {
+            "where this plugin has a `sandbox`, name a port, and list it in its net.bind".to_owned()
+        }
+        (ErrorKind::PermissionDenied, 1..1024) => {
+            "name a port above 1023, and where this plugin has a `sandbox`, list it in its net.bind"
+                .to_owned()
+        }
+        (ErrorKind::PermissionDenied, _) => format!(
+            "where this plugin has a `sandbox`, let it: sandbox = {{ net = {{ bind = [{port}] }} }}"
+        ),
+        _ => "set listen to an address of this machine".to_owned(),
     };
     Error::new(format!("{instance} cannot listen on {address}: {error}"))
         .with_code("config-cannot-listen")
@@ -286,7 +296,7 @@ impl AddressFile {
                 "run_dir",
                 shown(folder),
                 why,
-                "a folder that only you can write to",
+                "a folder that only you can write to, and where this plugin has a `sandbox`, list it in its write",
             )
         };
         private_folder(folder).map_err(refuse)?;

@@ -1,8 +1,8 @@
 //! What walls are made of, when it is not there, or is less than was asked for.
 
-use hotshoe_tests::{Setup, TestHost, artifacts};
+use hotshoe_tests::{Entry, Setup, TestHost, artifacts, tour::blocks};
 use rustix::process::{Signal, kill_process};
-use std::{fs, process::Command};
+use std::{fs, net::TcpListener, process::Command};
 
 /// The restart that fails says whose it is, which list names the path, and what to do about it.
 #[test]
@@ -71,4 +71,79 @@ fn a_limit_above_the_hosts_own_is_shown_as_what_is_in_force() {
         .collect();
     assert!(whats.contains(&"files 150, as the host's"), "{enforced}");
     host.stop();
+}
+
+/// A sandbox names ports, so the machine cannot choose one when the listener asks.
+fn free_port() -> u16 {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    held.local_addr().unwrap().port()
+}
+
+/// The listener that comes with Hotshoe, as `docs/sandbox.md` shows it: its folders are the host's to make, at the first start,
+/// and a check neither misses nor makes them.
+#[test]
+fn the_walled_listener_of_the_guide_serves_at_the_first_start() {
+    let shown = fs::read_to_string(artifacts::workspace_root().join("docs/sandbox.md")).unwrap();
+    let shown = blocks(&shown).into_iter();
+    let entry = shown
+        .filter(|block| block.kind == "toml")
+        .find(|block| block.text.contains("hotshoe_dynamic_config"))
+        .expect("the guide shows a walled listener");
+    // A bare name is looked for beside the executable.
+    let _library = artifacts::library("hotshoe-dynamic-config");
+    let mut setup = Setup::new();
+    let run_dir = setup.scratch("run/of-the-service");
+    setup.variable("RUNTIME_DIRECTORY", &run_dir);
+    let port = free_port();
+    let mut text = entry.text.clone();
+    for (shown, here) in [
+        ("/run/hotshoe", run_dir.display().to_string()),
+        ("9999", port.to_string()),
+    ] {
+        assert!(text.contains(shown), "no {shown}: {text}");
+        text = text.replace(shown, &here);
+    }
+    setup.config(&format!(
+        "{text}settings = {{ listen = [\"127.0.0.1:{port}\"] }}\n"
+    ));
+    setup.check().assert_code(0);
+    assert!(!run_dir.exists());
+    let mut host = setup.start();
+    host.wait_ready();
+    let urls = fs::read_to_string(run_dir.join("cfg.addr")).unwrap();
+    assert_eq!(urls, format!("http://127.0.0.1:{port}\n"));
+    let set = setup.hotshoe(&["config", "set", "{\"value\": 5}"]);
+    assert_eq!(set.code, Some(0), "{set:#?}");
+    host.stop();
+}
+
+/// Without them it says what it lacks, and where that is to be written.
+#[test]
+fn a_walled_listener_says_what_its_sandbox_lacks() {
+    let setup = Setup::new();
+    let (port, run_dir) = (free_port(), setup.run_dir());
+    let entry = |sandbox: &str| {
+        Entry::of("cfg", artifacts::library("hotshoe-dynamic-config"))
+            .key("isolation = \"process\"")
+            .key(&format!("sandbox = {sandbox}"))
+            .set(&format!("listen = [\"127.0.0.1:{port}\"]"))
+            .set("state = \"memory\"")
+    };
+    let listens = format!("{{ net = {{ bind = [{port}] }} }}");
+    for (sandbox, code, fix) in [
+        ("{ env = [] }", "config-cannot-listen", listens.as_str()),
+        (&listens, "config-bad-setting", "list it in its write"),
+    ] {
+        setup.entries("", &[entry(sandbox)]);
+        let refused = setup.run();
+        refused.assert_code(4);
+        let problem = &refused.problems(code)[0];
+        assert!(problem.text_of("fix").contains(fix), "{refused:#?}");
+    }
+    // Below the folder, and not its parent.
+    let elsewhere = run_dir.join("../elsewhere");
+    setup.entries("", &[entry(&format!("{{ write = [{elsewhere:?}] }}"))]);
+    let refused = setup.run();
+    assert_eq!(refused.error_code(), "no-such-path");
+    refused.assert_code(2);
 }

@@ -29,6 +29,7 @@ use self::{
 };
 use super::code::{CheckerPart, Code, DriverPart, ExecutorPart, ProcessorPart};
 use crate::{
+    config_file::is_within,
     error::{Blame, ExitCode, Problem},
     machine::{
         ExecutorId,
@@ -38,7 +39,7 @@ use crate::{
         InstanceInfo, Services, clock,
         component::Component,
         failure::{failure, problem},
-        foreign,
+        folder, foreign,
     },
     status::{Crash, EnforcedStatus, WorkerStatus},
 };
@@ -160,6 +161,21 @@ impl Isolated {
             log_level: crate::services::log::level(),
             sandbox,
             limits,
+        }
+    }
+
+    /// Folders of this run that its sandbox names: they are the host's to make, and must be there to be named to the kernel.
+    fn make_own_folders(&self) {
+        let SandboxSpec::Walled(walls) = &self.launch.sandbox else {
+            return;
+        };
+        let run = &self.services.run;
+        for path in walls.read.iter().chain(&walls.write).map(Path::new) {
+            let own = [&run.run_dir, &run.state_dir].map(|own| is_within(path, own));
+            if own.contains(&true) && !path.exists() {
+                // One that cannot be made is named by the worker, which does not find it.
+                let _ = folder::make_private(path);
+            }
         }
     }
 
@@ -293,6 +309,7 @@ impl Code for Isolated {
         let descriptors = self
             .descriptors(verified)
             .map_err(|error| self.not_started(&error))?;
+        self.make_own_folders();
         let (connection, limits) = self.spawn()?;
         // Before it answers: whoever kills it while it loads must find it.
         let before = self.life.lock().replace(Arc::clone(&connection));

@@ -30,6 +30,7 @@ fn an_empty_file_has_every_default() {
             require: Require::None,
         },
         plugins: Vec::new(),
+        absent: Vec::new(),
     };
     assert_eq!(config, expected);
 }

@@ -393,7 +393,7 @@ fn the_paths_of_a_sandbox_are_there_and_begin_at_their_file() {
         (
             "hotshoe.toml",
             &isolated(
-                "sandbox = { read = [\"data\", \"data/x\", \"/usr\"], write = [\"gone\", \"data/x/y\"] }",
+                "sandbox = { read = [\"data\", \"data/x\", \"/usr\"], write = [\"gone\", \"data/../gone\"] }",
             ),
         ),
         (
@@ -402,17 +402,46 @@ fn the_paths_of_a_sandbox_are_there_and_begin_at_their_file() {
         ),
     ]);
     let loaded = folder.load();
+    assert_eq!(loaded.problems, []);
+    let mut config = loaded.config.unwrap();
+    let said = |config: &Config| -> Vec<Problem> {
+        let absent = config.absent.iter();
+        absent.map(|absent| absent.problem.clone()).collect()
+    };
     assert_eq!(
-        folder.seen(&loaded.problems),
+        folder.seen(&said(&config)),
         [
             "no-such-path hotshoe.d/a.toml:5:29",
             "no-such-path hotshoe.toml:4:57",
             "no-such-path hotshoe.toml:4:65",
         ]
     );
-    let problem = &loaded.problems[1];
+    let problem = said(&config).remove(1);
     assert!(problem.headline.contains("`sandbox.write[0]`"), "{problem}");
     assert!(problem.headline.contains("is not there"), "{problem}");
+    // What a start makes itself is left out by whoever makes nothing; what climbs out of it is another's.
+    config.leave_out_own(&[folder.path("gone")]);
+    assert_eq!(
+        folder.seen(&said(&config)),
+        [
+            "no-such-path hotshoe.d/a.toml:5:29",
+            "no-such-path hotshoe.toml:4:65",
+        ]
+    );
+    let written = |config: &Config| match &config.plugins[1].sandbox {
+        Sandbox::Only { write, .. } => write.clone(),
+        other => panic!("a table, and not {other:?}"),
+    };
+    assert_eq!(written(&config), [folder.path("data/../gone")]);
+    // A path that cannot be looked at is nobody's to make.
+    folder.write(
+        "hotshoe.toml",
+        isolated("sandbox = { write = [\"data/x/y\"] }").as_bytes(),
+    );
+    assert_eq!(
+        folder.seen(&folder.load().problems),
+        ["no-such-path hotshoe.toml:4:22"]
+    );
     folder.write("gone/x", b"");
     folder.write(
         "hotshoe.toml",

@@ -1,7 +1,10 @@
 //! `hotshoe check`: everything that a start does before the first init, and the merged result.
 
 use super::{
-    super::report::{self, LogFormat},
+    super::{
+        dirs,
+        report::{self, LogFormat},
+    },
     print,
 };
 use hotshoe::{
@@ -62,12 +65,13 @@ fn in_json(problem: &Problem, verbose: bool) -> Value {
 
 /// Loads every plugin as far as a start does before the first init.
 fn loadable(
-    config: Config,
+    mut config: Config,
     locked: bool,
     workers: &Workers,
     problems: &mut Vec<Problem>,
 ) -> Merged {
     let mut merged = Merged::of(&config);
+    config.leave_out_own(&dirs::own(&config.host.name));
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
     let mut builder = Host::builder().config(config).workers(workers.clone());
