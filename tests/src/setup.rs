@@ -1,13 +1,17 @@
 //! A folder of its own for every host that a test starts: config, run_dir, state_dir and trace, all gone with the test.
 
 use crate::{Entry, LogLine, TestHost, Trace, artifacts};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::{
+    fs::{Mode, OFlags},
+    pipe::{PipeFlags, pipe_with},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 use serde_json::Value;
 use std::{
     ffi::OsString,
     fmt::Display,
     fs::{self, File},
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -180,12 +184,34 @@ impl Setup {
     #[must_use]
     #[track_caller]
     pub fn start_unread(&self) -> (TestHost<'_>, File) {
-        let mut command = self.command(&["--log-format", "json", "run"]);
-        command.arg(self.config_path());
         // No other test's host inherits it.
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
-        command.stderr(writer);
-        (TestHost::start_as_told(self, command), reader.into())
+        (self.start_logging_to(writer), reader.into())
+    }
+
+    /// As [`start_unread`](Self::start_unread), on a terminal.
+    ///
+    /// - Panics: the system has no more of them, or the binary cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn start_unread_on_terminal(&self) -> (TestHost<'_>, File) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let screen = openpt(flags).expect("a terminal");
+        grantpt(&screen)
+            .and_then(|()| unlockpt(&screen))
+            .expect("it is ours");
+        let name = ptsname(&screen, Vec::new()).expect("its name");
+        // Not this process's own, where it has none yet.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let terminal = rustix::fs::open(name, flags, Mode::empty()).expect("it is there");
+        (self.start_logging_to(terminal), screen.into())
+    }
+
+    #[track_caller]
+    fn start_logging_to(&self, stderr: OwnedFd) -> TestHost<'_> {
+        let mut command = self.command(&["--log-format", "json", "run"]);
+        command.arg(self.config_path()).stderr(stderr);
+        TestHost::start_as_told(self, command)
     }
 
     /// Runs another subcommand to its end; the config's path is not added.

@@ -8,10 +8,12 @@ use super::report::LogFormat;
 use parking_lot::Mutex;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, Mode, OFlags, fstat, open},
     io::{Errno, retry_on_intr},
 };
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::OnceLock,
     time::Duration,
 };
@@ -23,7 +25,7 @@ use tracing_subscriber::fmt::{
 /// A log's reader that is alive reads within this; the one that waits is whoever has something to say.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A write of this length does not wait where a poll has said that there is room: PIPE_BUF.
+/// A write of this length to a pipe does not wait where a poll has said that there is room: PIPE_BUF.
 const PIECE: usize = 4096;
 
 static RUN: OnceLock<Mutex<Way>> = OnceLock::new();
@@ -32,6 +34,7 @@ static RUN: OnceLock<Mutex<Way>> = OnceLock::new();
 pub(super) fn never_wait(format: LogFormat) {
     let _ = RUN.set(Mutex::new(Way {
         format,
+        to: opened_anew(),
         rest: Vec::new(),
         dropped: 0,
         stands_still: false,
@@ -60,8 +63,23 @@ impl Write for Line {
     }
 }
 
+/// Terminals and pipes once more, in a description of our own that never waits: a terminal has room for a part of a line where
+/// a poll says so, and whoever else writes to a pipe may have been faster. What others share stays as it is.
+fn opened_anew() -> Option<OwnedFd> {
+    let stderr = rustix::stdio::stderr();
+    let kind = FileType::from_raw_mode(fstat(stderr).ok()?.st_mode);
+    if kind != FileType::Fifo && !io::stderr().is_terminal() {
+        return None;
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Another user's, as after `su`, cannot be opened; then it is written to as it is.
+    open("/proc/self/fd/2", flags, Mode::empty()).ok()
+}
+
 struct Way {
     format: LogFormat,
+    /// Where descriptor 2 leads to; itself where there is none.
+    to: Option<OwnedFd>,
     /// What is left of a line that was begun.
     rest: Vec<u8>,
     /// Lines that were lost since the last that was written.
@@ -94,7 +112,7 @@ impl Way {
         while !left.is_empty() {
             let piece = &left[..left.len().min(PIECE)];
             let written = match self.has_room() {
-                true => retry_on_intr(|| rustix::io::write(rustix::stdio::stderr(), piece)),
+                true => retry_on_intr(|| rustix::io::write(self.to(), piece)),
                 false => Err(Errno::AGAIN),
             };
             match written {
@@ -111,13 +129,20 @@ impl Way {
         true
     }
 
+    fn to(&self) -> BorrowedFd<'_> {
+        match &self.to {
+            Some(own) => own.as_fd(),
+            None => rustix::stdio::stderr(),
+        }
+    }
+
     fn has_room(&mut self) -> bool {
         let patience = match self.stands_still {
             true => Duration::ZERO,
             false => PATIENCE,
         };
-        let stderr = rustix::stdio::stderr();
-        let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+        let to = self.to();
+        let mut asked = [PollFd::new(&to, PollFlags::OUT)];
         let patience = Timespec::try_from(patience).ok();
         // An error is the write's to tell.
         let has_room = retry_on_intr(|| poll(&mut asked, patience.as_ref())) != Ok(0);

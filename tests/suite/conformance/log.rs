@@ -148,21 +148,29 @@ fn a_log_whose_reader_stands_still_holds_nothing_up() {
     }
 }
 
-/// Nor does it hold up a stop that is asked for while it stands still.
+/// Nor does it hold up a stop that is asked for while it stands still; on a terminal, which has room for a part of a line, as
+/// little as in a pipe.
 #[test]
 fn a_stop_does_not_wait_for_the_reader_of_a_log() {
-    let setup = Setup::new();
-    let a = setup
-        .misbehave("a")
-        .key("isolation = \"process\"")
-        .act("hook = \"record\", crime = \"log\", bytes = 4000");
-    setup.entries(STREAM, &[a]);
-    let (mut host, log) = setup.start_unread();
-    let lines = "one\n".repeat(100);
-    host.send(lines.as_bytes());
-    host.wait_stdout(lines.as_bytes());
-    host.stop();
-    drop(log);
+    for isolation in ["in-process", "process"] {
+        for on_terminal in [false, true] {
+            let setup = Setup::new();
+            let a = setup
+                .misbehave("a")
+                .key(&format!("isolation = {isolation:?}"))
+                .act("hook = \"record\", crime = \"log\", bytes = 4000");
+            setup.entries(STREAM, &[a]);
+            let (mut host, log) = match on_terminal {
+                true => setup.start_unread_on_terminal(),
+                false => setup.start_unread(),
+            };
+            let lines = "one\n".repeat(100);
+            host.send(lines.as_bytes());
+            host.wait_stdout(lines.as_bytes());
+            host.stop();
+            drop(log);
+        }
+    }
 }
 
 /// The same where there is something wrong to tell: the exit code says it.
