@@ -30,7 +30,8 @@ fn kill(host: &TestHost<'_>, nth: usize) {
 #[test]
 fn bad_records_among_many_under_way_stop_no_stream() {
     const EVERY: usize = 400;
-    for (bad, restart) in [(8, SOON.to_owned()), (2, format!("attempts = 1, {SOON}"))] {
+    let few = format!("attempts = 1, {SOON}");
+    for (executors, bad, restart) in [(1, 8, SOON), (1, 2, &few), (4, 4, SOON)] {
         let setup = Setup::new();
         let entry = setup
             .fixture("bad", "misbehave-lean")
@@ -39,7 +40,7 @@ fn bad_records_among_many_under_way_stop_no_stream() {
             .act("hook = \"record\", crime = \"segfault\", word = \"poison\"");
         let dead = setup.scratch("dead");
         let stream = format!(
-            "{STREAM}batch_records = 8\non_error = \"dead-letter\"\ndead_letter = {:?}\n",
+            "[executors]\ncount = {executors}\n{STREAM}batch_records = 8\non_error = \"dead-letter\"\ndead_letter = {:?}\n",
             dead.display().to_string()
         );
         setup.entries(&stream, &[entry]);

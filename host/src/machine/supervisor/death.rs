@@ -39,6 +39,10 @@ impl Supervisor {
             return;
         }
         if instance.out {
+            // Whoever took it out otherwise has said so.
+            if instance.state == State::Failed && self.plan_of(id).in_stream {
+                self.nothing_passes(effects);
+            }
             return;
         }
         match instance.restarts.life {

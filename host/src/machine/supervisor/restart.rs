@@ -361,6 +361,7 @@ impl Supervisor {
         if self.plan_of(id).in_stream {
             let problem = declined_processor(&self.plan_of(id).name, &reason);
             self.fail_host(problem, effects);
+            self.nothing_passes(effects);
         }
     }
 
@@ -400,8 +401,14 @@ impl Supervisor {
         }
         let in_stream = self.plan_of(id).in_stream;
         self.fail_host(problem, effects);
-        if in_stream && self.phase == Phase::Draining {
-            // No task can pass it.
+        if in_stream {
+            self.nothing_passes(effects);
+        }
+    }
+
+    /// One of the stream is gone for good: no task can pass it, so that nothing is to be waited for.
+    pub(super) fn nothing_passes(&self, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Draining {
             effects.push(Effect::CancelStream(Cancel::NoWay));
         }
     }

@@ -3,8 +3,8 @@
 //! only so long: that another's call keeps it is not this instance's fault.
 
 use super::{
-    Effect, ExecutorId, ExecutorState, InstanceId, InstanceState, Life, State, Supervisor, Timer,
-    human, restart::When,
+    Effect, ExecutorId, ExecutorState, GONE, InstanceId, InstanceState, Life, State, Supervisor,
+    Timer, human, restart::When,
 };
 use crate::error::Problem;
 use std::{collections::BTreeMap, time::Duration};
@@ -105,6 +105,8 @@ impl Supervisor {
         match outcome {
             _ if !revive.fresh => self.revive(executor, id, effects),
             Ok(()) => self.finish_restart(id),
+            // That death is not told yet, and will be, with the life that it ended and what was in hand.
+            Err(problem) if problem.code == GONE => {}
             Err(problem) => self.fail_life(id, problem, When::Starting, effects),
         }
     }

@@ -179,7 +179,7 @@ fn one_that_declines_this_time_is_skipped() {
     world.on("a new", Declines);
     assert_eq!(
         world.dies("a"),
-        format!("{skipped}, error 2, drain stream, executor 0 stop, finish 2")
+        format!("{skipped}, error 2, drain stream, give up stream, executor 0 stop, finish 2")
     );
 }
 

@@ -14,6 +14,22 @@ fn the_deaths_that_a_record_caused_are_taken_back() {
     assert_eq!(world.dies("a"), format!("warning 1, (100ms), {AGAIN}"));
 }
 
+/// An executor that makes its parts anew may meet a death that another's record caused, before it is told: it is that death, and
+/// no failed start beside it.
+#[test]
+fn a_death_that_another_executor_meets_first_is_one_and_is_taken_back() {
+    let a = instance("a", &[P]).isolated().in_stream().forgiven(2);
+    let mut world = begun(World::of([a]).stream().executors(2));
+    world.on("executor 1 revives a", FindsGone("a", 1));
+    let again = "a load, a new, executor 0 revives a, executor 1 revives a";
+    assert_eq!(world.dies("a"), format!("warning 1, {again}"));
+    assert_eq!(world.state("a"), State::Initializing);
+    assert_eq!(world.dies("a"), format!("warning 1, (100ms), {again}"));
+    assert_eq!(world.state("a"), State::Ready);
+    world.poisons("a", 2);
+    assert_eq!(world.dies("a"), format!("warning 1, {again}"));
+}
+
 #[test]
 fn only_so_many_and_no_failed_starts() {
     let mut world = begun(driver());
