@@ -32,7 +32,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use self::model::is_within;
+pub(crate) use self::model::is_spelled;
 pub use self::{
     address::{Admin, Sink, Source},
     merge::merge_duplicates,
@@ -126,8 +126,14 @@ fn load_here(file: &Path, env: &Env<'_>) -> Loaded {
     let table = read_table(main, FileTable::fill, env, (&mut problems, &mut absent));
     files.push((file.to_owned(), table));
     let mut loaded = merge_files(files, &folder, problems);
-    if let Some(config) = &mut loaded.config {
-        config.absent = absent;
+    match &mut loaded.config {
+        Some(config) => config.absent = absent,
+        // There will be no host to be built, and everything that is wrong is told at once.
+        None => {
+            let absent = absent.into_iter().map(|absent| absent.problem);
+            loaded.problems.extend(absent);
+            loaded.problems.sort_by(|a, b| a.at.cmp(&b.at));
+        }
     }
     loaded
 }

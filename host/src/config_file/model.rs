@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -58,18 +58,16 @@ pub struct Absent {
 }
 
 impl Absent {
-    /// Whether it is one of these folders or below one.
-    pub(crate) fn is_within(&self, folders: &[PathBuf]) -> bool {
-        folders.iter().any(|folder| is_within(&self.path, folder))
+    /// Whether it is one of these folders.
+    pub(crate) fn is_among(&self, folders: &[PathBuf]) -> bool {
+        folders.iter().any(|folder| is_spelled(&self.path, folder))
     }
 }
 
-/// Whether a path is that folder or below it, by its spelling: one that is not there leads nowhere.
-pub(crate) fn is_within(path: &Path, folder: &Path) -> bool {
+/// Whether a path says that folder. What is below it is not the host's to make: it may be a file, or lie behind a link.
+pub(crate) fn is_spelled(path: &Path, folder: &Path) -> bool {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let path = absolute(path);
-    let climbs = path.components().any(|part| part == Component::ParentDir);
-    !climbs && path.starts_with(absolute(folder))
+    absolute(path) == absolute(folder)
 }
 
 impl Config {
@@ -95,7 +93,7 @@ impl Config {
     pub fn leave_out_own(&mut self, own: &[PathBuf]) {
         let (made, absent) = std::mem::take(&mut self.absent)
             .into_iter()
-            .partition::<Vec<Absent>, _>(|absent| absent.is_within(own));
+            .partition::<Vec<Absent>, _>(|absent| absent.is_among(own));
         self.absent = absent;
         let stays = |path: &PathBuf| made.iter().all(|made| made.path != *path);
         for entry in &mut self.plugins {

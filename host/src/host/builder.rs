@@ -227,7 +227,7 @@ impl Builder {
         let state_dir = state_dir.unwrap_or_else(|| run_dir.join("state"));
         let own = [run_dir.clone(), state_dir.clone()];
         let absent = std::mem::take(&mut self.config.absent).into_iter();
-        let absent = absent.filter(|absent| !absent.is_within(&own));
+        let absent = absent.filter(|absent| !absent.is_among(&own));
         plan.problems.extend(absent.map(|absent| absent.problem));
         if plan.refused() {
             return Err(BuildError {

@@ -140,10 +140,21 @@ fn a_walled_listener_says_what_its_sandbox_lacks() {
         let problem = &refused.problems(code)[0];
         assert!(problem.text_of("fix").contains(fix), "{refused:#?}");
     }
-    // Below the folder, and not its parent.
-    let elsewhere = run_dir.join("../elsewhere");
-    setup.entries("", &[entry(&format!("{{ write = [{elsewhere:?}] }}"))]);
+    // What is below the folder may be a file of the host's, or lie behind a link: nobody makes it.
+    for elsewhere in [run_dir.join("../elsewhere"), run_dir.join("cfg.addr")] {
+        setup.entries("", &[entry(&format!("{{ write = [{elsewhere:?}] }}"))]);
+        let refused = setup.run();
+        assert_eq!(refused.error_code(), "no-such-path");
+        refused.assert_code(2);
+        assert!(!elsewhere.exists());
+    }
+    // And it is told beside whatever else is wrong.
+    let gone = setup.scratch("gone");
+    let more = "[executors]\ncuont = 3\n";
+    setup.entries(more, &[entry(&format!("{{ write = [{gone:?}] }}"))]);
     let refused = setup.run();
-    assert_eq!(refused.error_code(), "no-such-path");
     refused.assert_code(2);
+    for code in ["unknown-key", "no-such-path"] {
+        assert_eq!(refused.problems(code).len(), 1, "{refused:#?}");
+    }
 }

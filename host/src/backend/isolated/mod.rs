@@ -29,7 +29,7 @@ use self::{
 };
 use super::code::{CheckerPart, Code, DriverPart, ExecutorPart, ProcessorPart};
 use crate::{
-    config_file::is_within,
+    config_file::is_spelled,
     error::{Blame, ExitCode, Problem},
     machine::{
         ExecutorId,
@@ -171,7 +171,7 @@ impl Isolated {
         };
         let run = &self.services.run;
         for path in walls.read.iter().chain(&walls.write).map(Path::new) {
-            let own = [&run.run_dir, &run.state_dir].map(|own| is_within(path, own));
+            let own = [&run.run_dir, &run.state_dir].map(|own| is_spelled(path, own));
             if own.contains(&true) && !path.exists() {
                 // One that cannot be made is named by the worker, which does not find it.
                 let _ = folder::make_private(path);

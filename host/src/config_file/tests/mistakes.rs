@@ -433,14 +433,17 @@ fn the_paths_of_a_sandbox_are_there_and_begin_at_their_file() {
         other => panic!("a table, and not {other:?}"),
     };
     assert_eq!(written(&config), [folder.path("data/../gone")]);
-    // A path that cannot be looked at is nobody's to make.
+    // A path that cannot be looked at is nobody's to make, and then all that is not there is told with it.
     folder.write(
         "hotshoe.toml",
         isolated("sandbox = { write = [\"data/x/y\"] }").as_bytes(),
     );
     assert_eq!(
         folder.seen(&folder.load().problems),
-        ["no-such-path hotshoe.toml:4:22"]
+        [
+            "no-such-path hotshoe.d/a.toml:5:29",
+            "no-such-path hotshoe.toml:4:22"
+        ]
     );
     folder.write("gone/x", b"");
     folder.write(
