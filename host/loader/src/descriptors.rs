@@ -74,18 +74,29 @@ pub fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
+const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// Blocks requests to stop on this thread. A process that it starts inherits that, and so is not ended by one before it has its
+/// own answer to them; this process hears them on its other threads.
+///
+/// # Errors
+/// The system refuses what every system allows.
+pub fn hold_stops_back() -> io::Result<()> {
+    Ok(SigSet::from_iter(STOPS).thread_block()?)
+}
+
 /// Makes requests to stop (SIGTERM, SIGINT, SIGHUP) do nothing to this process: they are for the host, which stops it in order.
 ///
 /// A service manager asks every process of a unit at once. Handlers and not "ignored", which programs that a plugin starts would
 /// inherit; a plugin may set its own.
 ///
-/// Called: after [`reset_signals`], which lets through what is pending.
+/// Called: before [`reset_signals`], which lets through what [`hold_stops_back`] has held back until there is a handler.
 ///
 /// # Errors
 /// As [`reset_signals`].
 pub fn leave_stops_to_the_host() -> io::Result<()> {
     extern "C" fn heard(_: libc::c_int) {}
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in STOPS {
         let handler = SigHandler::Handler(heard);
         let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
         // SAFETY: the handler does nothing, which is safe wherever the thread was; it lives in the program, which stays.

@@ -47,7 +47,7 @@ mod verify;
 pub use access::{Exposed, doubts, exposed};
 pub use describe::describe;
 #[cfg(unix)]
-pub use descriptors::{close_from, leave_stops_to_the_host, reset_signals};
+pub use descriptors::{close_from, hold_stops_back, leave_stops_to_the_host, reset_signals};
 pub use error::{Blame, Refusal, RefusalCode, argument, printable_path};
 pub use find::{LibraryName, find, remedy, search_folders};
 #[doc(hidden)]

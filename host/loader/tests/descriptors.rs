@@ -185,11 +185,18 @@ fn requests_to_stop_do_nothing_and_are_not_inherited() {
     if !is_child() {
         return again("requests_to_stop_do_nothing_and_are_not_inherited", "true");
     }
-    hotshoe_loader::reset_signals().expect("reset");
+    let stops = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let send_all = || {
+        for signal in stops {
+            nix::sys::signal::raise(signal).expect("sent");
+        }
+    };
+    // Before there is anybody to answer, and after.
+    hotshoe_loader::hold_stops_back().expect("blocked");
+    send_all();
     hotshoe_loader::leave_stops_to_the_host().expect("handled");
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        nix::sys::signal::raise(signal).expect("sent");
-    }
+    hotshoe_loader::reset_signals().expect("reset");
+    send_all();
     let status = Command::new("sh").args(["-c", "kill -TERM $$"]).status();
     use std::os::unix::process::ExitStatusExt as _;
     let status = status.expect("a shell");

@@ -3,7 +3,7 @@
 
 use hotshoe_tests::{DEADLINE, Entry, LogLine, Setup, TestHost, artifacts, freeze};
 use rustix::process::{Pid, Signal, kill_process};
-use std::{process::Command, time::Instant};
+use std::{fs, process::Command, time::Instant};
 
 const STREAM: &str = "[stream]\nsource = \"stdin\"\nprocessors = [\"bad\"]\n";
 
@@ -43,6 +43,36 @@ fn a_stop_that_workers_are_asked_for_too_is_in_order() {
         }
         host.assert_exit(0);
         assert_eq!(setup.trace().count("bad", "driver", "shutdown"), 1);
+    }
+}
+
+/// Nor does it matter when: a worker that has just been started, and has had no time for anything, is no exception.
+#[test]
+fn a_stop_while_a_worker_starts_is_in_order() {
+    for _ in 0..12 {
+        let setup = Setup::new();
+        setup.entries("", &[isolated(&setup)]);
+        let mut host = setup.start();
+        let worker = first_child(&host);
+        kill_process(worker, Signal::TERM).unwrap();
+        host.signal(Signal::TERM);
+        host.assert_exit(0);
+    }
+}
+
+/// The first process that the host starts, as soon as it is there.
+fn first_child(host: &TestHost<'_>) -> Pid {
+    let begun = Instant::now();
+    loop {
+        let tasks = fs::read_dir(format!("/proc/{}/task", host.pid())).unwrap();
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let child = children.split_whitespace().next();
+            if let Some(child) = child.and_then(|child| child.parse().ok()) {
+                return Pid::from_raw(child).unwrap();
+            }
+        }
+        assert!(begun.elapsed() < DEADLINE, "{}", host.stderr());
     }
 }
 

@@ -70,8 +70,11 @@ impl Spawner {
         thread::Builder::new()
             .name("workers".to_owned())
             .spawn(move || {
+                let held = hotshoe_loader::hold_stops_back();
+                let held = held.map_err(|error| error.kind());
                 for (program, control, started) in received {
-                    let _ = started.try_send(spawn(&program, control));
+                    let child = held.map_err(io::Error::from);
+                    let _ = started.try_send(child.and_then(|()| spawn(&program, control)));
                 }
             })?;
         Ok(Self(Mutex::new(orders)))

@@ -100,8 +100,8 @@ fn take_name() {
 fn settle_in() -> std::io::Result<OwnedFd> {
     take_name();
     hotshoe_loader::close_from(3)?;
-    hotshoe_loader::reset_signals()?;
     hotshoe_loader::leave_stops_to_the_host()?;
+    hotshoe_loader::reset_signals()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Off descriptor 0: a plugin that reads its standard input finds nothing there, and not what the host says.
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
