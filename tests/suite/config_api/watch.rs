@@ -339,6 +339,8 @@ fn c53_a_stop_finishes_what_is_in_hand_and_says_goodbye() {
         .act(&format!("{}, word = \":77}}\"", checking.act("check")));
     setup.entries("", &[last, checker, standard()]);
     let mut served = Served::start(&setup);
+    // Answers are judged by the description, which is asked for once: by now, for later nobody listens.
+    assert_eq!(served.value(), r#"{"value":10}"#);
     let mut watcher = Watcher::open(&served, "", &[("Last-Event-ID", "1")]);
     thread::scope(|scope| {
         let changing = scope.spawn(|| served.put(r#"{"value":77}"#));
