@@ -201,19 +201,16 @@ pub fn lock_of(config: &Config) -> Result<(Lock, Vec<Problem>), BuildError> {
     let one = |problem| BuildError {
         problems: vec![problem],
     };
-    let staging = tempfile::Builder::new()
-        .prefix("hotshoe-")
-        .tempdir()
-        .map_err(|error| {
-            let temporary = std::env::temp_dir();
-            one(unreadable(
-                "no-run-dir",
-                "the temporary folder",
-                &temporary,
-                &error,
-            ))
-        })?;
-    let plan = loading::prepare(config, Vec::new(), staging.path(), Lockfile::Ignored);
+    let (_private, staging) = loading::run_folder().map_err(|error| {
+        let temporary = std::env::temp_dir();
+        one(unreadable(
+            "no-run-dir",
+            "the temporary folder",
+            &temporary,
+            &error,
+        ))
+    })?;
+    let plan = loading::prepare(config, Vec::new(), &staging, Lockfile::Ignored);
     let refused = plan.refused();
     let mut problems = plan.problems;
     let mut records = Vec::new();

@@ -211,11 +211,8 @@ impl Builder {
         let (run_dir, owned_dir) = match self.run_dir.take() {
             Some(run_dir) => (run_dir, None),
             None => {
-                let made = tempfile::Builder::new()
-                    .prefix("hotshoe-")
-                    .tempdir()
-                    .map_err(no_run_dir)?;
-                (made.path().to_owned(), Some(made))
+                let (private, run_dir) = loading::run_folder().map_err(no_run_dir)?;
+                (run_dir, Some(private))
             }
         };
         let linked = std::mem::take(&mut self.linked);

@@ -11,7 +11,12 @@ use crate::{
 use hotshoe_loader::{
     Clash, LibraryName, Manifest, Policy, Refusal, RefusalCode, Staging, Verified, hex,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
 
 /// An instance that is to be run.
 pub(crate) struct Prepared {
@@ -76,6 +81,26 @@ impl Plan {
             .iter()
             .any(|problem| problem.severity == error::Severity::Error)
     }
+}
+
+/// A run folder where nobody named one: only this user enters it, and it is gone with the first of the two.
+///
+/// A library may look above its copy (`$ORIGIN/../../lib`, as conda, CMake and rustc link). Above `/run/user/1000/hotshoe/NAME`
+/// that is nobody else's either; right below the temporary folder it would be in that one, where everybody puts files.
+pub(crate) fn run_folder() -> io::Result<(TempDir, PathBuf)> {
+    /// Deeper than a run folder is; its path is to leave room for the name of a socket, which has some 100 bytes for both.
+    const LEVELS: usize = 8;
+    let private = tempfile::Builder::new()
+        .prefix("hotshoe-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()?;
+    let mut folder = private.path().to_owned();
+    folder.extend(["r"; LEVELS]);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)?;
+    Ok((private, folder))
 }
 
 /// Finds, verifies and names every instance.

@@ -272,6 +272,42 @@ fn a_library_s_neighbours_are_pinned_with_it() {
     );
 }
 
+/// A copy that is only looked at lies as deep as one that runs: what it would look for above itself is in no folder of everybody's.
+#[test]
+fn a_library_that_also_looks_above_its_folder_is_checked_and_locked() {
+    let mut setup = Setup::new();
+    let temporary = setup.folder().join("temporary");
+    fs::create_dir(&temporary).unwrap();
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o1777)).unwrap();
+    setup.variable("TMPDIR", &temporary);
+    cc(
+        &setup,
+        "libbeside.so",
+        "int beside(void) { return 1; }",
+        &[],
+    );
+    let spoils = "__attribute__((constructor)) static void spoil(void) { hotshoe_root_module_brings.magic[0] = 7; }";
+    let source = format!("{BRINGS}{spoils}");
+    // As far up as a prefix, and as a toolchain seen from a build folder.
+    for above in ["../../lib", "../../../../../../toolchain/lib"] {
+        let rpath = format!("-Wl,-rpath,$ORIGIN:$ORIGIN/{above}");
+        let link = ["-L.", "-l:libbeside.so", &rpath];
+        let brings = cc(&setup, "libbrings.so", &source, &link);
+        setup.entries(
+            "",
+            &[Entry::of("brings", &brings).key("stage = \"directory\"")],
+        );
+        lock(&setup);
+        let check = setup.hotshoe(&["--log-format", "json", "check", "hotshoe.toml"]);
+        // It comes as far as being opened, which is when its header is spoiled.
+        assert_eq!(check.problems("no-entry").len(), 1, "{check:#?}");
+        assert_eq!(check.problems("writable-by-others").len(), 0, "{check:#?}");
+        fs::remove_file(lock_path(&setup)).unwrap();
+    }
+    let left: Vec<_> = fs::read_dir(&temporary).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// In one process the loader keeps one library of a name: the other plugin would run with what it was not verified with.
 #[test]
 fn two_plugins_with_different_libraries_of_one_name_do_not_share_a_process() {
