@@ -112,16 +112,20 @@ impl Libraries {
         }
     }
 
-    /// Whether a needed library might be found by its name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.folders.iter().any(|folder| folder.join(name).exists())
-            || cache_names(
-                self.cache
-                    .get_or_init(|| fs::read("/etc/ld.so.cache").unwrap_or_default()),
-                name,
-            )
-            || (self.mapped.get_or_init(mapped_files).iter())
-                .any(|path| path.file_name() == Some(OsStr::new(name)))
+    /// A library of that name in one of the folders: where the loader has others to choose from, not always the one it takes.
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
+        let mut files = self.folders.iter().map(|folder| folder.join(name));
+        files.find(|file| file.exists())
+    }
+
+    /// Whether a needed library that is in none of the folders might be found by its name.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        cache_names(
+            self.cache
+                .get_or_init(|| fs::read("/etc/ld.so.cache").unwrap_or_default()),
+            name,
+        ) || (self.mapped.get_or_init(mapped_files).iter())
+            .any(|path| path.file_name() == Some(OsStr::new(name)))
     }
 }
 
@@ -141,13 +145,14 @@ mod tests {
         let version = glibc_version().expect("this test runs on glibc");
         assert!(((2, 17)..(3, 0)).contains(&version), "{version:?}");
         let libraries = Libraries::of_this_machine();
-        assert!(libraries.has("libc.so.6"));
+        assert!(libraries.file("libc.so.6").is_some() || libraries.names("libc.so.6"));
     }
 
     #[test]
     fn what_is_nowhere_is_missing() {
         let libraries = Libraries::of_this_machine();
-        assert!(!libraries.has("libhotshoe_nowhere.so.7"));
+        assert_eq!(libraries.file("libhotshoe_nowhere.so.7"), None);
+        assert!(!libraries.names("libhotshoe_nowhere.so.7"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hotshoe_tests::{
 use std::{
     ffi::OsString,
     fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -376,8 +376,17 @@ fn two_plugins_with_different_libraries_of_one_name_do_not_share_a_process() {
         &[&*of_the_machine, &rpath],
     );
     let b = Entry::of("b", &b).key("stage = \"directory\"");
-    let found = refused(&[bring("a", 1, machine), b]);
+    let found = refused(&[bring("a", 1, machine), b.clone()]);
     assert!(found.ends_with("`b` the machine's"), "{found}");
+    // It brings along that very file, or one like it.
+    let a = bring("a", 3, machine);
+    setup.entries("", &[a.clone(), b.clone()]);
+    lock(&setup);
+    let beside = setup.folder().join("a").join(machine);
+    fs::remove_file(&beside).unwrap();
+    symlink(folder.join(machine), &beside).unwrap();
+    setup.entries("", &[b, a]);
+    lock(&setup);
 }
 
 #[test]

@@ -8,16 +8,52 @@ use super::{
     printable,
 };
 use crate::{inspect::Inspection, machine::in_this_process, stage::Staged};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 type Digest = [u8; 32];
 
 /// The names that a library was verified with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
-    /// What each needed name stands for: the digest of a neighbour, or the machine's library of that name.
-    asked: Vec<(String, Option<Digest>)>,
+    /// What each needed name stands for.
+    asked: Vec<(String, Library)>,
     /// What it brings into a process, by each name that the loader knows it by.
     brought: Vec<(String, Digest)>,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+enum Library {
+    Neighbour(Digest),
+    /// The machine's, and its file where one was seen.
+    Machine(Option<PathBuf>),
+}
+
+impl Library {
+    fn sha256(&self) -> Option<Digest> {
+        match self {
+            Self::Neighbour(digest) => Some(*digest),
+            Self::Machine(_) => None,
+        }
+    }
+
+    /// Whether these are its bytes. Reads the machine's: ask only where it decides.
+    fn is(&self, digest: Digest) -> bool {
+        let bytes_are = |file: &Path| {
+            let bytes = fs::read(file).unwrap_or_default();
+            Digest::from(Sha256::digest(&bytes)) == digest
+        };
+        match self {
+            Self::Neighbour(own) => *own == digest,
+            // What is no file might never end.
+            Self::Machine(Some(file)) => file.is_file() && bytes_are(file),
+            Self::Machine(None) => false,
+        }
+    }
 }
 
 impl Names {
@@ -25,15 +61,16 @@ impl Names {
         let mut names = Self::default();
         let digests = staged.neighbours_sha256().iter().map(|(_, digest)| *digest);
         for (Brought { name, soname }, digest) in needs.brought.iter().zip(digests) {
-            names.asked.push((name.clone(), Some(digest)));
+            names.asked.push((name.clone(), Library::Neighbour(digest)));
             let known_by = [Some(name), soname.as_ref()];
             let known_by = known_by.into_iter().flatten();
             names
                 .brought
                 .extend(known_by.map(|name| (name.clone(), digest)));
         }
-        let machine = needs.of_the_machine.iter();
-        names.asked.extend(machine.map(|name| (name.clone(), None)));
+        let machine = needs.of_the_machine.iter().cloned();
+        let machine = machine.map(|(name, file)| (name, Library::Machine(file)));
+        names.asked.extend(machine);
         let own = inspection.soname.iter();
         names
             .brought
@@ -48,12 +85,13 @@ impl Names {
                 .brought
                 .iter()
                 .filter(move |(theirs, _)| theirs == name);
-            of_that_name.map(move |(_, theirs)| (name.as_str(), *ours, *theirs))
+            of_that_name.map(move |(_, theirs)| (name.as_str(), ours, *theirs))
         });
         clashes
-            .filter(|(_, ours, theirs)| *ours != Some(*theirs))
+            .filter(|(_, ours, theirs)| !ours.is(*theirs))
             // What the host itself was linked with is everybody's, whatever anybody brings.
             .find(|(name, ..)| !in_this_process(name))
+            .map(|(name, ours, theirs)| (name, ours.sha256(), theirs))
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Needs {
     pub(super) neighbours: Vec<Neighbour>,
     /// The names of each neighbour, in the same order.
     pub(super) brought: Vec<Brought>,
-    /// The names that the machine has a library for.
-    pub(super) of_the_machine: Vec<String>,
+    /// The names that the machine has a library for, and its file where one was seen.
+    pub(super) of_the_machine: Vec<(String, Option<PathBuf>)>,
     /// What an operator should know of its neighbours, one line each.
     pub(super) warnings: Vec<String>,
 }
@@ -159,17 +159,22 @@ impl Search<'_> {
                         return self.take(name, place, &file, inherited);
                     }
                 }
-                Folder::Elsewhere(folder) if folder.join(name).exists() => {
-                    self.found.of_the_machine.push(name.to_owned());
-                    return Ok(());
+                Folder::Elsewhere(folder) => {
+                    let file = folder.join(name);
+                    if file.exists() {
+                        self.found
+                            .of_the_machine
+                            .push((name.to_owned(), Some(file)));
+                        return Ok(());
+                    }
                 }
-                Folder::Elsewhere(_) => {}
             }
         }
-        if !self.machine.has(name) {
+        let file = self.machine.file(name);
+        if file.is_none() && !self.machine.names(name) {
             return Err(self.missing(name, own));
         }
-        self.found.of_the_machine.push(name.to_owned());
+        self.found.of_the_machine.push((name.to_owned(), file));
         Ok(())
     }
 
