@@ -3,6 +3,7 @@
 //! Asked without running anything, because the answer is wanted before `dlopen` runs constructors. It does not imitate the
 //! loader's search: where it knows nothing it says so, and only what is certainly missing is called missing.
 
+use crate::inspect::inspect;
 use std::{
     ffi::OsStr,
     fs,
@@ -74,9 +75,19 @@ fn mapped_files() -> Vec<PathBuf> {
     files
 }
 
-/// Whether a library of that file name is loaded already.
+/// Whether a library that the loader knows by that name is loaded already: its file is called so, or it calls itself so
+/// (`libgcc_s-14.so.1`, with a link `libgcc_s.so.1` to it). Reads libraries whole: ask only where it decides.
 pub(crate) fn in_this_process(name: &str) -> bool {
-    (mapped_files().iter()).any(|path| path.file_name() == Some(OsStr::new(name)))
+    // Programs and other data are mapped as well, and may be of any size.
+    let is_library = |path: &Path| {
+        let file_name = path.file_name().unwrap_or_default();
+        file_name.to_string_lossy().contains(".so") && path.is_file()
+    };
+    let soname = |path: &PathBuf| inspect(&fs::read(path).ok()?).ok()?.soname;
+    let files = mapped_files();
+    (files.iter()).any(|path| path.file_name() == Some(OsStr::new(name)))
+        || (files.iter().filter(|path| is_library(path)))
+            .any(|path| soname(path).as_deref() == Some(name))
 }
 
 /// Where a library's needs are looked for, apart from what the library itself names.

@@ -452,6 +452,40 @@ fn a_folder_that_everybody_may_put_a_library_in_is_as_open_as_the_plugin_s_own()
     }
 }
 
+/// As Fedora has libgcc_s: the name that is asked for is a link to a file of another name, and what the host itself was linked with.
+#[test]
+fn what_is_loaded_already_is_everybody_s_by_the_name_that_it_calls_itself() {
+    let shop = Workshop::new();
+    let stage = tempfile::tempdir().expect("tempdir");
+    let name = "libhotshoe_linked.so.1";
+    let soname = format!("-Wl,-soname,{name}");
+    let brings = |folder: &str, answer: u32| {
+        fs::create_dir(shop.path(folder)).expect("mkdir");
+        let source = format!("int dep(void) {{ return {answer}; }}");
+        let dep = format!("{folder}/{name}");
+        shop.cc(&dep, &source, &["-shared", "-fPIC", &soname]);
+        let path = user(
+            &shop,
+            &format!("{folder}/user.so"),
+            &[&dep, "-Wl,-rpath,$ORIGIN"],
+        );
+        verify(&path, &below(stage.path())).expect("verified")
+    };
+    let (first, second) = (brings("first", 1), brings("second", 2));
+    let clash = first.clash(&second).expect("they differ");
+    assert_eq!(clash.name, name);
+
+    let linked = shop.plugin(
+        "libhotshoe_linked-14.so.1",
+        MANIFEST,
+        &spoiled_entry(),
+        &[&soname],
+    );
+    let linked = verify(&linked, &below(stage.path())).expect("verified");
+    load(linked, "linked").expect_err("a spoiled header, of a library that stays");
+    assert_eq!(first.clash(&second), None);
+}
+
 /// Every path below a folder.
 fn listing(folder: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
