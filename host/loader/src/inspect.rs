@@ -96,8 +96,10 @@ pub struct Inspection {
     pub entry: Option<EntrySymbol>,
     /// The name that the library gives itself (DT_SONAME).
     pub soname: Option<String>,
-    /// The libraries it names (DT_NEEDED), in order.
+    /// The libraries it names (DT_NEEDED, DT_FILTER), in order.
     pub needed: Vec<String>,
+    /// Those that it takes where they are there, and does without where they are not (DT_AUXILIARY).
+    pub auxiliary: Vec<String>,
     /// The newest glibc version that it names.
     pub glibc_needed: Option<(u32, u32)>,
     /// Where it wants its libraries looked for first (DT_RPATH), as written.
@@ -254,6 +256,7 @@ impl Inspection {
             entry: None,
             soname: None,
             needed: Vec::new(),
+            auxiliary: Vec::new(),
             glibc_needed: None,
             rpath: Vec::new(),
             runpath: Vec::new(),

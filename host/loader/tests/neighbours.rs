@@ -452,6 +452,31 @@ fn a_folder_that_everybody_may_put_a_library_in_is_as_open_as_the_plugin_s_own()
     }
 }
 
+/// The loader takes an auxiliary where it is there, and does without it where it is not.
+#[test]
+fn an_auxiliary_may_be_missing_and_comes_along_where_it_is_there() {
+    let shop = Workshop::new();
+    fs::create_dir(shop.path("stage")).expect("mkdir");
+    let args = ["-Wl,-f,libhotshoe_extra.so", "-Wl,-rpath,$ORIGIN"];
+    let path = shop.plugin("libuser.so", MANIFEST, &spoiled_entry(), &args);
+    assert!(places(&path, &shop.path("stage")).is_empty());
+
+    // A library that really needs one of that name has no other to take.
+    let needs = [
+        args[0],
+        args[1],
+        "-Wl,--no-as-needed",
+        "-L.",
+        "-l:libhotshoe_extra.so",
+    ];
+    shop.cc("libhotshoe_extra.so", "int extra;", &SHARED);
+    let needs = shop.plugin("libneeds.so", MANIFEST, &spoiled_entry(), &needs);
+    assert_eq!(places(&path, &shop.path("stage")), ["libhotshoe_extra.so"]);
+    fs::remove_file(shop.path("libhotshoe_extra.so")).expect("remove");
+    let refusal = refused(&needs, &below(&shop.path("stage")));
+    assert_eq!(refusal.code, RefusalCode::MissingDependency);
+}
+
 /// As Fedora has libgcc_s: the name that is asked for is a link to a file of another name, and what the host itself was linked with.
 #[test]
 fn what_is_loaded_already_is_everybody_s_by_the_name_that_it_calls_itself() {

@@ -372,11 +372,12 @@ impl<'data, E: FileHeader<Endian = Endianness>> Image<'data, E> {
         };
         inspection.soname = texts(elf::DT_SONAME).next();
         // Libraries whose symbols come before its own are loaded with it as well.
-        inspection.needed = [elf::DT_NEEDED, elf::DT_FILTER, elf::DT_AUXILIARY]
+        inspection.needed = [elf::DT_NEEDED, elf::DT_FILTER]
             .into_iter()
             .flat_map(texts)
             .take(NEEDED_MAX)
             .collect();
+        inspection.auxiliary = texts(elf::DT_AUXILIARY).take(NEEDED_MAX).collect();
         inspection.rpath = paths(elf::DT_RPATH).take(NEEDED_MAX).collect();
         inspection.runpath = paths(elf::DT_RUNPATH).take(NEEDED_MAX).collect();
         inspection.uses_origin = (inspection.rpath.iter().chain(&inspection.runpath))

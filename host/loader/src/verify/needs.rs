@@ -17,7 +17,7 @@ use crate::{
     verify::{Machine, read, refuse_fault, warn},
 };
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     ffi::OsStr,
     path::{Component, Path, PathBuf},
 };
@@ -32,7 +32,7 @@ pub(super) struct Needs {
     pub(super) neighbours: Vec<Neighbour>,
     /// The names of each neighbour, in the same order.
     pub(super) brought: Vec<Brought>,
-    /// The names that the machine has a library for, and its file where one was seen.
+    /// The names that the machine has a library for, or may have one for, and its file where one was seen.
     pub(super) of_the_machine: Vec<(String, Option<PathBuf>)>,
     /// What an operator should know of its neighbours, one line each.
     pub(super) warnings: Vec<String>,
@@ -100,18 +100,37 @@ struct Open {
 
 impl Search<'_> {
     fn run(&mut self) -> Result<(), Refusal> {
+        let mut absent = BTreeSet::new();
         while let Some(open) = self.open.pop_front() {
             self.judge_folders(&open)?;
             let (own, inherited) = open.folders();
-            for name in &open.inspection.needed {
+            let Inspection {
+                needed, auxiliary, ..
+            } = &open.inspection;
+            let needed = needed.iter().map(|name| (name, false));
+            let auxiliary = auxiliary.iter().map(|name| (name, true));
+            for (name, is_auxiliary) in needed.chain(auxiliary) {
                 if !is_file_name(name) {
                     return Err(no_name(&open.file, name));
                 }
-                if self.seen.insert(name.clone()) {
-                    self.settle(name, &own, &inherited)?;
+                if self.seen.contains(name) {
+                    continue;
+                }
+                if self.settle(name, &own, &inherited)? {
+                    self.seen.insert(name.clone());
+                } else if is_auxiliary {
+                    // Not settled: another library may need it, and look elsewhere.
+                    absent.insert(name.clone());
+                } else {
+                    return Err(self.missing(name, &own));
                 }
             }
         }
+        // Verified without them: another plugin's is another library than the machine's, which may come to have one.
+        let absent = (absent.into_iter()).filter(|name| !self.seen.contains(name));
+        self.found
+            .of_the_machine
+            .extend(absent.map(|name| (name, None)));
         Ok(())
     }
 
@@ -150,13 +169,20 @@ impl Search<'_> {
         climbs.then(|| parent.join("stage").join(place))
     }
 
-    fn settle(&mut self, name: &str, own: &[Folder], inherited: &[Folder]) -> Result<(), Refusal> {
+    /// Whether it is there.
+    fn settle(
+        &mut self,
+        name: &str,
+        own: &[Folder],
+        inherited: &[Folder],
+    ) -> Result<bool, Refusal> {
         for folder in own {
             match folder {
                 Folder::Beside(place) => {
                     let file = self.root.join(place).join(name);
                     if file.is_file() {
-                        return self.take(name, place, &file, inherited);
+                        self.take(name, place, &file, inherited)?;
+                        return Ok(true);
                     }
                 }
                 Folder::Elsewhere(folder) => {
@@ -165,17 +191,17 @@ impl Search<'_> {
                         self.found
                             .of_the_machine
                             .push((name.to_owned(), Some(file)));
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
             }
         }
         let file = self.machine.file(name);
         if file.is_none() && !self.machine.names(name) {
-            return Err(self.missing(name, own));
+            return Ok(false);
         }
         self.found.of_the_machine.push((name.to_owned(), file));
-        Ok(())
+        Ok(true)
     }
 
     /// A neighbour: comes along, or there is no way to take it along.

@@ -53,6 +53,7 @@ fn inspection_of(manifest: &str) -> Inspection {
         entry: None,
         soname: none(),
         needed: vec!["libc.so.6".to_owned()],
+        auxiliary: Vec::new(),
         glibc_needed: None,
         rpath: Vec::new(),
         runpath: Vec::new(),

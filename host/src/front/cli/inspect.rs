@@ -209,6 +209,7 @@ fn of_file(inspection: &Inspection, line: &mut dyn FnMut(&str, &str)) {
     );
     line("soname", inspection.soname.as_deref().unwrap_or_default());
     line("needs", &inspection.needed.join(", "));
+    line("auxiliary", &inspection.auxiliary.join(", "));
     if let Some((major, minor)) = inspection.glibc_needed {
         line("glibc", &format!("{major}.{minor} or newer"));
     }
