@@ -122,8 +122,8 @@ codes! {
     GlibcTooNew = "glibc-too-new", Environment;
     /// It needs another library, or a symbol of one, that this machine does not have; or it looks for neighbours through
     /// `$ORIGIN`, which a copy in memory has not; or it names what it needs by a path instead of a name; or
-    /// it looks for it (RPATH, RUNPATH) in whatever folder the host works in; or another plugin of the same process has another
-    /// library of that name.
+    /// it looks for it (RPATH, RUNPATH) in whatever folder the host works in; or it and another plugin of the
+    /// same process need different libraries of one name, and one of the two brings its own along.
     ///
     /// Install the library, or say `stage = "directory"`; how it was linked is for its author to mend. Of two plugins that do
     /// not fit into one process one needs `isolation = "process"`.

@@ -1,6 +1,7 @@
 //! What the system's loader joins by name: it keeps one library of a name in a process, whoever brought it, and gives it to all
-//! who need one of that name; `RTLD_LOCAL` hides symbols, not libraries. So two plugins, each verified with a library of its own,
-//! would run with that of the one that is opened first.
+//! who need one of that name; `RTLD_LOCAL` hides symbols, not libraries. So of two plugins, each verified with a library of its own,
+//! one would run with that of the other. This compares only what one of them brings along: of the machine's libraries of one
+//! name, which two plugins may find in different folders, none was verified for either.
 
 use super::{
     Verified,
@@ -107,7 +108,8 @@ pub struct Clash {
 }
 
 impl Verified {
-    /// Whether the system's loader would give one of the two, in one process, a library that it was not verified with.
+    /// Whether the system's loader would give one of the two, in one process, a library that the other brings along and that it
+    /// was not verified with.
     #[must_use]
     pub fn clash(&self, second: &Self) -> Option<Clash> {
         let clash = |name: &str, first_sha256, second_sha256| Clash {
