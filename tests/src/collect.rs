@@ -3,11 +3,22 @@
 use crate::DEADLINE;
 use std::{
     borrow::Cow,
-    io::Read,
+    io::{self, ErrorKind, Read},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+
+/// As `read`, and once more where that was interrupted: a socket with a deadline may be, also when nobody handles a signal, where
+/// the process or the machine under it stood still for a while.
+pub fn read_some(from: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
 
 /// What came so far.
 #[derive(Debug, Default)]
@@ -87,7 +98,7 @@ impl Collector {
                 let mut piece = vec![0; 64 << 10];
                 loop {
                     // A pipe that breaks has ended as well.
-                    let len = pipe.read(&mut piece).unwrap_or(0);
+                    let len = read_some(&mut pipe, &mut piece).unwrap_or(0);
                     let mut collected = lock(&theirs.0);
                     collected.take(&piece[..len]);
                     collected.ended = len == 0;

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client over any stream: what it sends is what a test wrote, what it reads it judges strictly.
 
-use crate::DEADLINE;
+use crate::{DEADLINE, read_some};
 use serde_json::Value;
 use std::{
     io::{Read, Write},
@@ -220,8 +220,7 @@ fn read_head(stream: &mut impl Read) -> Response {
 
 fn more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> bool {
     let mut piece = [0; 16 << 10];
-    let len = stream
-        .read(&mut piece)
+    let len = read_some(stream, &mut piece)
         .unwrap_or_else(|error| panic!("no more of the answer: {error}; so far: {}", lossy(bytes)));
     bytes.extend_from_slice(&piece[..len]);
     len > 0

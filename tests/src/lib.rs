@@ -20,7 +20,7 @@ mod snapshot;
 pub mod tour;
 mod trace;
 
-pub use collect::{Collected, Collector};
+pub use collect::{Collected, Collector, read_some};
 pub use entry::Entry;
 pub use freeze::freeze;
 pub use gate::Gate;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     fs::File,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
@@ -579,7 +579,7 @@ fn request(stream: &mut TcpStream) -> String {
                 return text;
             }
         }
-        let read = stream.read(&mut piece).unwrap();
+        let read = hotshoe_tests::read_some(stream, &mut piece).unwrap();
         assert_ne!(read, 0, "half a request: {text}");
         bytes.extend_from_slice(&piece[..read]);
     }

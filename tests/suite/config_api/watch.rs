@@ -79,7 +79,7 @@ impl Watcher {
     /// Reads once; false at the end.
     fn fill(&mut self) -> std::io::Result<bool> {
         let mut piece = [0; 64 << 10];
-        let len = self.stream.read(&mut piece)?;
+        let len = hotshoe_tests::read_some(&mut self.stream, &mut piece)?;
         self.raw.extend_from_slice(&piece[..len]);
         while let Some(at) = self.raw.windows(2).position(|pair| pair == b"\r\n") {
             let size = std::str::from_utf8(&self.raw[..at]).unwrap();

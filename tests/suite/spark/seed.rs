@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{ErrorKind, Read as _, Write as _},
+    io::{ErrorKind, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Mutex,
@@ -230,7 +230,7 @@ fn rest_of(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        match stream.read(&mut piece) {
+        match hotshoe_tests::read_some(stream, &mut piece) {
             Ok(0) => return bytes,
             Ok(len) => bytes.extend_from_slice(&piece[..len]),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return bytes,
