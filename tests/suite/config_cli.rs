@@ -52,7 +52,7 @@ fn a_services_host_is_found_by_the_folder_that_it_was_given() {
 }
 
 #[track_caller]
-fn ready(setup: &Setup) -> TestHost<'_> {
+pub(super) fn ready(setup: &Setup) -> TestHost<'_> {
     let host = setup.start();
     host.wait_ready();
     host

@@ -1,6 +1,7 @@
 //! Whom `hotshoe config` asks: what a host that was killed left behind is nobody's address, whoever listens there by now.
 
-use hotshoe_tests::{Entry, Finished, Setup, TestHost, artifacts};
+use super::config_cli::ready;
+use hotshoe_tests::{Entry, Finished, Setup, artifacts};
 use rustix::process::Signal;
 use std::{fs, io::ErrorKind, net::TcpListener, os::unix::fs::PermissionsExt as _};
 
@@ -10,13 +11,6 @@ fn listener(name: &str) -> Entry {
     Entry::of(name, artifacts::library("hotshoe-dynamic-config"))
         .set("listen = [\"127.0.0.1:0\"]")
         .set("state = \"memory\"")
-}
-
-#[track_caller]
-fn ready(setup: &Setup) -> TestHost<'_> {
-    let host = setup.start();
-    host.wait_ready();
-    host
 }
 
 #[track_caller]

@@ -31,8 +31,8 @@ impl Exposed {
 }
 
 /// What of `path` everybody may change: the file itself, or the first folder on the way to it, through every link, in which they
-/// could put another in the place of what the path goes on with. A sticky folder (`/tmp`) lets only a file's owner replace it, and on a file system that is mounted
-/// read-only nobody changes anything. `None` also where nothing can be asked.
+/// could put another in the place of what the path goes on with. A sticky folder (`/tmp`) lets only a file's owner replace it,
+/// and on a file system that is mounted read-only nobody changes anything. `None` also where nothing can be asked.
 #[must_use]
 pub fn exposed(path: &Path) -> Option<Exposed> {
     #[cfg(unix)]
